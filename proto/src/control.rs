@@ -1,0 +1,21 @@
+//! Control: what every worker is told at once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::RunId;
+
+/// One message on the control exchange. Best effort: state never depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Control {
+    /// Stop what runs for this run, and skip what is queued for it.
+    Cancel {
+        /// The run.
+        run: RunId,
+    },
+    /// Skip what is queued for this run; what has begun may finish.
+    Skip {
+        /// The run.
+        run: RunId,
+    },
+}

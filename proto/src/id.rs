@@ -1,0 +1,285 @@
+//! Names of things, each a type of its own, so that a run is never passed where a task is meant.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// An id or a name that breaks the rules for its kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} {text:?} is not valid: {rule}")]
+pub struct Error {
+    kind: &'static str,
+    text: String,
+    rule: &'static str,
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $kind:literal, $rule:literal, $check:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            #[doc = concat!("The ", $kind, " as text.")]
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                let check: fn(&str) -> bool = $check;
+                if check(text) {
+                    return Ok(Self(text.into()));
+                }
+                let shown = text.chars().take(140).collect();
+                Err(Error { kind: $kind, text: shown, rule: $rule })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+
+            fn try_from(text: String) -> Result<Self, Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// One execution of a workflow. Chosen by the client or made by [`RunId::fresh`].
+    RunId,
+    "run id",
+    "1 to 128 of A-Z a-z 0-9 . _ : @ -",
+    |text| within(text, 128) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
+);
+text_id!(
+    /// The name of a workflow.
+    WorkflowName,
+    "workflow name",
+    "1 to 128 of a-z 0-9 . _ -, beginning with a letter or digit",
+    |text| within(text, 128)
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b))
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+);
+text_id!(
+    /// The name of a task within its workflow.
+    TaskName,
+    "task name",
+    "1 to 64 of A-Z a-z 0-9 _, not beginning with a digit",
+    is_identifier
+);
+text_id!(
+    /// A key that templates can say: a parameter, a var or a published value.
+    KeyName,
+    "key",
+    "1 to 64 of A-Z a-z 0-9 _, not beginning with a digit",
+    is_identifier
+);
+text_id!(
+    /// The name of a worker pool, which is also the routing key of its work.
+    PoolName,
+    "pool name",
+    "1 to 64 of A-Z a-z 0-9 . _ -",
+    |text| within(text, 64) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+);
+text_id!(
+    /// One worker process, unique for its life.
+    WorkerId,
+    "worker id",
+    "1 to 128 of A-Z a-z 0-9 . _ : @ -",
+    |text| within(text, 128) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
+);
+
+impl RunId {
+    /// A new id that sorts by the time of its making (UUID version 7).
+    #[must_use]
+    pub fn fresh() -> Self {
+        Self(uuid::Uuid::now_v7().to_string().into())
+    }
+}
+
+/// Whether `text` can be the name of a task, a parameter, a var or a published key.
+#[must_use]
+pub fn is_identifier(text: &str) -> bool {
+    within(text, 64)
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !text.as_bytes()[0].is_ascii_digit()
+}
+
+fn within(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len())
+}
+
+macro_rules! number_id {
+    ($(#[$doc:meta])* $name:ident, $inner:ty) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+number_id!(
+    /// One start of a task within a run; a task that loops has several. Counted from 1 in the whole run.
+    Instance,
+    u32
+);
+number_id!(
+    /// Position of an item in its list, from 0.
+    ItemIndex,
+    u32
+);
+number_id!(
+    /// Which try of a task or an item this is, from 1. A lost worker raises it too.
+    Attempt,
+    u32
+);
+number_id!(
+    /// The part of all runs that one scheduler owns: `hash(run id) % shards`.
+    Shard,
+    u16
+);
+number_id!(
+    /// Counts the owners of a shard; a commit under an old one is refused.
+    Epoch,
+    u64
+);
+
+impl Shard {
+    /// The shard of `run` among `shards`, which is fixed when a store is first migrated.
+    #[must_use]
+    pub fn of(run: &RunId, shards: u16) -> Self {
+        let hash = blake3::hash(run.as_str().as_bytes());
+        let head = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
+        Self(head % shards.max(1))
+    }
+}
+
+/// A BLAKE3 hash of some bytes: the identity of a value, a manifest or a definition.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(*blake3::hash(bytes).as_bytes())
+    }
+
+    /// The 32 bytes themselves, as stores keep them.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// A digest from its 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        blake3::Hash::from_hex(text).map(|hash| Self(*hash.as_bytes())).map_err(|_| Error {
+            kind: "digest",
+            text: text.chars().take(80).collect(),
+            rule: "64 hexadecimal digits",
+        })
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.to_string()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&blake3::Hash::from_bytes(self.0).to_hex())
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        assert!("a.b:c@d-e_F9".parse::<RunId>().is_ok());
+        assert!("a/b".parse::<RunId>().is_err());
+        assert!("".parse::<RunId>().is_err());
+        assert!("x".repeat(129).parse::<RunId>().is_err());
+        assert!("check-fleet".parse::<WorkflowName>().is_ok());
+        assert!("-x".parse::<WorkflowName>().is_err());
+        assert!("Check".parse::<WorkflowName>().is_err());
+        assert!("_ok9".parse::<TaskName>().is_ok());
+        assert!("9no".parse::<TaskName>().is_err());
+        assert!("a-b".parse::<TaskName>().is_err());
+    }
+
+    #[test]
+    fn a_digest_reads_back() {
+        let digest = Digest::of(b"leveret");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert!("zz".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn shards_cover_all_and_stay() {
+        let run: RunId = "run-1".parse().expect("valid");
+        assert_eq!(Shard::of(&run, 1), Shard(0));
+        assert_eq!(Shard::of(&run, 16), Shard::of(&run, 16));
+        let hit: std::collections::HashSet<_> =
+            (0..400).map(|i| Shard::of(&format!("run-{i}").parse().expect("valid"), 16)).collect();
+        assert_eq!(hit.len(), 16);
+    }
+}
