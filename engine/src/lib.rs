@@ -1,0 +1,21 @@
+//! What a workflow means: the language, its templates, and the state machine of a run. Pure: no clock, no IO, no async.
+//!
+//! Reading order: [`spec`] is a workflow as types, [`parse`] makes it from YAML with every error at once
+//! as a [`diagnostic`], [`duration`] reads `1m30s`, [`parameters`] checks what a job gives,
+//! [`value`] and [`snapshot`] hold what templates read, [`program`] compiles a workflow's templates once and
+//! knows which paths each reads, [`evaluate`] asks them on a worker, [`context`] is what a branch has published,
+//! and [`machine`] decides what happens next.
+
+mod compile;
+pub mod context;
+pub mod diagnostic;
+pub mod duration;
+pub mod evaluate;
+pub mod machine;
+pub mod parameters;
+pub mod parse;
+pub mod program;
+pub mod snapshot;
+pub mod spec;
+mod template;
+pub mod value;

@@ -1,0 +1,205 @@
+//! The state machine of a run: what happened goes in, facts and commands come out.
+//!
+//! [`step`] never awaits, reads no clock, draws no randomness and cannot fail: time comes in as [`Now`], evaluated
+//! outcomes come in decided, bad luck goes out as a fact. Facts are stored; commands are done after the commit; and
+//! [`replay`] of the facts gives the run again. An input that no longer applies gives an empty step.
+//!
+//! Parts, in reading order: [`fact`] is what can happen, [`run`] what it amounts to, `evolve` how one becomes the
+//! other, `decide` what follows from an outcome, `start` how tasks begin, `end` how they end, `items` and [`fanout`]
+//! how a task with items goes on, `close` how a run ends, and `view` and `manifest` what others get to see of it.
+
+pub mod fact;
+pub mod fanout;
+pub mod run;
+
+mod close;
+mod decide;
+mod end;
+mod evolve;
+mod items;
+mod manifest;
+mod start;
+mod view;
+
+use proto::{
+    control::Control,
+    failure::Failure,
+    id::{Instance, TaskName},
+    outcome::Report,
+    time::Timestamp,
+    work::WorkKey,
+};
+
+use self::{
+    decide::{answered, due, give_up},
+    fact::{Accepted, Fact, What},
+    start::pass,
+};
+pub use self::{manifest::Brief, run::Run, view::Load};
+use crate::spec::Workflow;
+
+/// Something that concerns a run.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every input is a report, and each is moved once")]
+pub enum Input {
+    /// A worker's report on a piece of work.
+    Report(WorkKey, Report),
+    /// The broker gave up delivering a piece of work: it kills workers, or none could take it.
+    Undeliverable(WorkKey),
+    /// A timer went off.
+    Timer(Timer),
+    /// Someone asks for the end.
+    Cancel {
+        /// Why, for people.
+        reason: Option<String>,
+    },
+    /// The machine said [`Command::Continue`].
+    Continue,
+}
+
+/// What a run waits for; each has at most one due time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Timer {
+    /// A task's delay, back-off, or the next retry among its items.
+    Task(Instance),
+    /// A cancel that workers are told of again.
+    Cancel,
+}
+
+/// The outer world, as a step may know it.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The time.
+    pub at: Timestamp,
+    /// Ranges of one fan-out that may be with the broker at once, so that a big run does not stand in front of others.
+    pub flights_max: usize,
+}
+
+/// What a step decides.
+#[derive(Debug, Default, PartialEq)]
+pub struct Step {
+    /// To be stored.
+    pub facts: Vec<Fact>,
+    /// To be done once they are.
+    pub commands: Vec<Command>,
+}
+
+/// Something to be done after the commit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Send this work.
+    Dispatch(WorkKey),
+    /// Set a timer, in place of the one that it may have.
+    Arm(Timer, Timestamp),
+    /// The timer is no longer needed.
+    Disarm(Timer),
+    /// Tell every worker.
+    Broadcast(Control),
+    /// Tell whoever listens.
+    Announce(News),
+    /// Step again, with [`Input::Continue`], after others had their turn.
+    Continue,
+}
+
+/// What others may want to hear of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// The run's status changed; at its end it is terminal.
+    Run,
+    /// A task started.
+    TaskStarted(TaskName),
+    /// A task ended.
+    TaskEnded(TaskName, proto::work::Status, Option<Failure>),
+}
+
+/// Makes a run from an accepted job.
+#[must_use]
+pub fn accept(spec: &Workflow, accepted: Accepted, now: Now) -> (Run, Step) {
+    let fact = Fact { at: now.at, what: What::Accepted(accepted) };
+    let What::Accepted(body) = &fact.what else { unreachable!("made one line above") };
+    let mut run = Run::accepted(spec, body, now.at);
+    let prepare = body.prepare;
+    let mut turn = Turn { spec, run: &mut run, now, step: Step { facts: vec![fact], commands: Vec::new() } };
+    match prepare {
+        true => {
+            turn.announce(News::Run);
+            turn.dispatch_own(proto::work::Phase::Prepare);
+        }
+        false => {
+            turn.begin(Vec::new());
+            pass(&mut turn);
+        }
+    }
+    let step = turn.step;
+    (run, step)
+}
+
+/// Makes a run again from its facts, the first of which accepted it. `None` when that one is missing.
+pub fn replay<'a>(spec: &Workflow, facts: impl IntoIterator<Item = &'a Fact>) -> Option<Run> {
+    let mut facts = facts.into_iter();
+    let first = facts.next()?;
+    let What::Accepted(accepted) = &first.what else {
+        return None;
+    };
+    let mut run = Run::accepted(spec, accepted, first.at);
+    facts.for_each(|fact| run.evolve(spec, fact));
+    Some(run)
+}
+
+/// Decides what follows from `input`.
+#[must_use]
+pub fn step(spec: &Workflow, run: &mut Run, input: Input, now: Now) -> Step {
+    let mut turn = Turn { spec, run, now, step: Step::default() };
+    if turn.run.finished().is_none() {
+        // The machine has said `Continue` and was not heard yet. To go on here would say it a second time.
+        let is_continued = turn.run.has_passing() && input != Input::Continue;
+        match input {
+            Input::Report(key, report) => answered(&mut turn, &key, report),
+            Input::Undeliverable(key) => give_up(&mut turn, &key),
+            Input::Timer(timer) => due(&mut turn, timer),
+            Input::Cancel { reason } => turn.cancel(reason),
+            Input::Continue => {}
+        }
+        if !(is_continued && turn.run.has_passing()) {
+            pass(&mut turn);
+        }
+    }
+    turn.step
+}
+
+/// One step under way: each fact is applied as it is recorded, so that what follows is decided on the new state.
+struct Turn<'a> {
+    spec: &'a Workflow,
+    run: &'a mut Run,
+    now: Now,
+    step: Step,
+}
+
+impl Turn<'_> {
+    fn record(&mut self, what: What) {
+        let fact = Fact { at: self.now.at, what };
+        self.run.evolve(self.spec, &fact);
+        self.step.facts.push(fact);
+    }
+
+    fn command(&mut self, command: Command) {
+        self.step.commands.push(command);
+    }
+
+    fn announce(&mut self, news: News) {
+        self.command(Command::Announce(news));
+    }
+
+    fn dispatch_own(&mut self, phase: proto::work::Phase) {
+        let key = self.run.own_key(phase);
+        self.command(Command::Dispatch(key));
+    }
+
+    /// Sends the work that `instance` waits for by its stage.
+    fn dispatch(&mut self, instance: Instance) {
+        let live = &self.run.live[&instance];
+        let phase = live.at.phase().expect("the stage was just entered and waits for work");
+        let key = self.run.key(&self.spec.task(live.task).name, instance, phase, live.serial);
+        self.command(Command::Dispatch(key));
+    }
+}

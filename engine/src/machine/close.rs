@@ -1,0 +1,154 @@
+//! How a run ends: it fails, is cancelled or runs out of things to do; then its output is made.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proto::{
+    control::Control,
+    failure::Failure,
+    id::Instance,
+    outcome::Settlement,
+    value::ValueRef,
+    work::{Phase, RunStatus, Status},
+};
+
+use super::{
+    Command, News, Timer, Turn,
+    end::{Ending, not_begun},
+    evolve::json_of,
+    fact::What,
+    run::{At, AtClose, Stage},
+};
+
+/// How often workers are told of a cancel until everything was reported.
+const CANCEL_AGAIN: Duration = Duration::from_secs(5);
+
+impl Turn<'_> {
+    /// The run begins to fail, unless it does already.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        if self.run.is_closing() {
+            return;
+        }
+        self.close(|dropped| What::Failing { failure, dropped });
+        if !self.run.live.is_empty() {
+            self.command(Command::Broadcast(Control::Skip { run: self.run.id.clone() }));
+        }
+    }
+
+    /// Someone asks for the end. A second time changes nothing.
+    pub(super) fn cancel(&mut self, reason: Option<String>) {
+        if self.run.cancel.is_some() {
+            return;
+        }
+        self.close(|dropped| What::Canceling { reason, dropped });
+        self.announce(News::Run);
+        self.tell_cancel();
+    }
+
+    /// Workers are told until everything was reported: one that joined later has not heard it.
+    pub(super) fn tell_cancel(&mut self) {
+        if self.run.cancel.is_none() || self.run.live.is_empty() {
+            return;
+        }
+        self.command(Command::Broadcast(Control::Cancel { run: self.run.id.clone() }));
+        self.command(Command::Arm(Timer::Cancel, self.now.at.plus(CANCEL_AGAIN)));
+    }
+
+    /// Nothing new starts from here on. What has not begun is dropped; what waits between attempts or for its
+    /// transitions ends as it is; what may have begun on a worker is waited for.
+    fn close(&mut self, why: impl FnOnce(Vec<Instance>) -> What) {
+        let timers = self.run.live.iter().filter(|(_, live)| live.at.due().is_some());
+        let timers: Vec<Command> = timers.map(|(&instance, _)| Command::Disarm(Timer::Task(instance))).collect();
+        self.step.commands.extend(timers);
+        let dropped = self.at_close(AtClose::Drop);
+        let names: Vec<_> = dropped.iter().map(|instance| self.spec.task(self.run.live[instance].task)).collect();
+        for task in names {
+            self.announce(News::TaskEnded(task.name.clone(), Status::Canceled, Some(not_begun())));
+        }
+        let ending = self.at_close(AtClose::End);
+        self.record(why(dropped));
+        for instance in ending {
+            self.end_as_is(instance);
+        }
+    }
+
+    fn at_close(&self, what: AtClose) -> Vec<Instance> {
+        let found = self.run.live.iter().filter(|(_, live)| live.at.at_close() == what);
+        found.map(|(&instance, _)| instance).collect()
+    }
+
+    fn end_as_is(&mut self, instance: Instance) {
+        let ending = match &self.run.live[&instance].at {
+            At::BackingOff(last) => Ending::bare(last.status, last.failure.clone()).cut_short(),
+            At::Settling(settling) => Ending::bare(settling.status, settling.failure.clone()),
+            At::Items(_) => return self.items_over(instance),
+            At::Preparing | At::Delayed(_) | At::Listing | At::Acting | At::Passing => return,
+        };
+        self.end(instance, ending, Settlement::default());
+    }
+
+    /// Ends the run when nothing is left to do.
+    pub(super) fn conclude(&mut self) {
+        if self.run.stage != Stage::Running || !self.run.live.is_empty() {
+            return;
+        }
+        if !self.run.is_closing()
+            && let Some(failure) = self.unsatisfied_join()
+        {
+            self.fail(failure);
+        }
+        if self.run.cancel.is_some() {
+            self.command(Command::Disarm(Timer::Cancel));
+        }
+        let is_literal = self.spec.output.iter().all(|(_, field)| field.literal().is_some());
+        if is_literal {
+            let output = self.literal_output();
+            self.finish(output, None);
+        } else {
+            self.record(What::Concluding);
+            self.dispatch_own(Phase::Output);
+        }
+    }
+
+    fn literal_output(&self) -> ValueRef {
+        if self.spec.output.is_empty() {
+            return ValueRef::null();
+        }
+        let fields: BTreeMap<_, _> =
+            self.spec.output.iter().filter_map(|(name, field)| Some((name, field.literal()?))).collect();
+        // Never by digest: nobody would store the bytes.
+        ValueRef::Inline(json_of(&fields))
+    }
+
+    /// Records the end. `unable` is why the output of a run that would have succeeded could not be evaluated.
+    ///
+    /// A cancelled run says what it failed by, if it did before the cancel came; else why it was cancelled.
+    pub(super) fn finish(&mut self, output: ValueRef, unable: Option<Failure>) {
+        let failed = self.run.failure.clone();
+        let (status, failure) = match (&self.run.cancel, failed.or(unable.filter(|_| self.run.cancel.is_none()))) {
+            (Some(cancel), failure) => {
+                let reason = || cancel.reason.clone().unwrap_or_else(|| "the run was cancelled".into());
+                (RunStatus::Canceled, Some(failure.unwrap_or_else(|| Failure::new("canceled", reason()))))
+            }
+            (None, Some(failure)) => (RunStatus::Failed, Some(failure)),
+            (None, None) => (RunStatus::Succeeded, None),
+        };
+        self.record(What::Finished { status, output, failure });
+        self.announce(News::Run);
+    }
+
+    fn unsatisfied_join(&self) -> Option<Failure> {
+        let open = self.spec.indexed().find_map(|(index, task)| {
+            let passes = &self.run.state(index).passes;
+            passes.values().find(|pass| !pass.is_started).map(|pass| (task, pass))
+        });
+        let (task, pass) = open?;
+        let missing: Vec<&str> = task
+            .inbound
+            .iter()
+            .filter(|inbound| !pass.arrived.contains(inbound))
+            .map(|&inbound| self.spec.task(inbound).name.as_str())
+            .collect();
+        let message = format!("the join was reached, but never by {}", missing.join(", "));
+        Some(Failure::new("join_unsatisfied", message).at(&task.name))
+    }
+}

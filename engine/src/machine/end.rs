@@ -1,0 +1,189 @@
+//! How a task ends: what its transitions start, which joins it reaches, and whether the run fails by it.
+
+use std::collections::BTreeMap;
+
+use proto::{
+    failure::Failure,
+    id::{Instance, KeyName},
+    limits::TASKS_MAX,
+    outcome::Settlement,
+    value::ValueRef,
+    work::Status,
+};
+
+use super::{
+    News, Turn,
+    evolve::json_of,
+    fact::{Arrival, Ended, Start, What},
+    start::is_plain,
+};
+use crate::spec::{Join, Target, Task, TaskIndex, When};
+
+/// A task's end, before what follows from it is known.
+pub(super) struct Ending {
+    pub status: Status,
+    pub failure: Option<Failure>,
+    pub result: Option<ValueRef>,
+    pub error: Option<ValueRef>,
+}
+
+/// What follows from a task's end.
+enum Follows {
+    Targets(Vec<Target>),
+    /// The run fails.
+    Failure(Failure),
+}
+
+impl Ending {
+    /// An end without a result of an action.
+    pub(super) fn bare(status: Status, failure: Option<Failure>) -> Self {
+        let error = failure.as_ref().map(error_value);
+        Self { status, failure, result: None, error }
+    }
+
+    /// The end of a task that would be tried again if its run went on. A success that is to be repeated is none.
+    pub(super) fn cut_short(self) -> Self {
+        match self.status {
+            Status::Succeeded => {
+                let failure = Failure::new("not_started", "the run ended before this was tried again");
+                Self { result: self.result, ..Self::bare(Status::Canceled, Some(failure)) }
+            }
+            Status::Failed | Status::TimedOut | Status::Crashed | Status::Canceled => self,
+        }
+    }
+}
+
+/// Why a task was dropped.
+pub(super) fn not_begun() -> Failure {
+    Failure::new("not_started", "the run ended before this began")
+}
+
+/// What templates read as `error` of a failure that has no more than code and message.
+pub(super) fn error_value(failure: &Failure) -> ValueRef {
+    let fields = BTreeMap::from([("code", &failure.code), ("message", &failure.message)]);
+    // Never by digest: nobody would store the bytes.
+    ValueRef::Inline(json_of(&fields))
+}
+
+impl Turn<'_> {
+    /// Ends a task whose transitions no worker has asked: at once when that needs no evaluation, else by a worker.
+    pub(super) fn end_unasked(&mut self, instance: Instance, ending: Ending) {
+        let task = self.spec.task(self.run.live[&instance].task);
+        if self.run.is_closing() || is_plain(task) {
+            self.end_plainly(instance, ending);
+        } else {
+            self.record(What::Settling { instance, status: ending.status, failure: ending.failure });
+            self.dispatch(instance);
+        }
+    }
+
+    /// Ends a task whose transitions depend on nothing but its status, or no longer matter.
+    pub(super) fn end_plainly(&mut self, instance: Instance, ending: Ending) {
+        let task = self.spec.task(self.run.live[&instance].task);
+        let fires = |when: &When| match when {
+            When::Outcome(test) => test.holds(ending.status),
+            When::Expression(_) => false,
+        };
+        let fired = (0u16..).zip(&task.next).filter(|(_, next)| fires(&next.when)).map(|(at, _)| at).collect();
+        self.end(instance, ending, Settlement { fired, published: BTreeMap::new() });
+    }
+
+    /// Ends a task: its branch goes on as its transitions say, or the run begins to fail.
+    pub(super) fn end(&mut self, instance: Instance, ending: Ending, settlement: Settlement) {
+        let task = self.spec.task(self.run.live[&instance].task);
+        let fired = settlement.fired.iter().filter_map(|&at| task.next.get(usize::from(at)));
+        let targets: Vec<Target> = fired.flat_map(|next| next.targets.iter().copied()).collect();
+        let follows = match unhandled(task, &ending, &targets) {
+            Some(failure) => Follows::Failure(failure),
+            None => Follows::Targets(targets),
+        };
+        self.end_with(instance, ending, settlement.published, follows);
+    }
+
+    /// Ends a task whose transitions could not be asked: the run fails there.
+    pub(super) fn end_unable(&mut self, instance: Instance, ending: Ending, unable: Failure) {
+        self.end_with(instance, ending, BTreeMap::new(), Follows::Failure(unable));
+    }
+
+    fn end_with(
+        &mut self,
+        instance: Instance,
+        ending: Ending,
+        published: BTreeMap<KeyName, ValueRef>,
+        follows: Follows,
+    ) {
+        let index = self.run.live[&instance].task;
+        let name = self.spec.task(index).name.clone();
+        let (starts, arrivals, failure) = match follows {
+            _ if self.run.is_closing() => (Vec::new(), Vec::new(), None),
+            Follows::Failure(failure) => (Vec::new(), Vec::new(), Some(failure)),
+            Follows::Targets(targets) => match self.follow(index, &targets) {
+                Ok((starts, arrivals)) => (starts, arrivals, None),
+                Err(failure) => (Vec::new(), Vec::new(), Some(failure)),
+            },
+        };
+        let new: Vec<Start> =
+            starts.iter().cloned().chain(arrivals.iter().filter_map(|arrival| arrival.starts.clone())).collect();
+        self.announce(News::TaskEnded(name.clone(), ending.status, ending.failure.clone()));
+        self.record(What::Ended(Box::new(Ended {
+            instance,
+            status: ending.status,
+            failure: ending.failure,
+            result: ending.result,
+            error: ending.error,
+            published,
+            starts,
+            arrivals,
+        })));
+        match failure {
+            Some(failure) => self.fail(failure.at(&name)),
+            None => self.began(&new),
+        }
+    }
+
+    /// What a branch that leaves `from` starts and which joins it reaches; or that there are too many tasks.
+    fn follow(&self, from: TaskIndex, targets: &[Target]) -> Result<(Vec<Start>, Vec<Arrival>), Failure> {
+        let (mut starts, mut arrivals) = (Vec::new(), Vec::<Arrival>::new());
+        let mut next = self.run.instances;
+        for target in targets {
+            let Target::Task(to) = *target else { continue };
+            match self.spec.task(to).join {
+                None => starts.push(self.draft_start(to, &mut next)),
+                Some(join) => {
+                    let earlier = arrivals.iter().filter(|arrival| arrival.join == to).count();
+                    arrivals.push(self.draft_arrival(from, to, join, earlier, &mut next));
+                }
+            }
+        }
+        if next > TASKS_MAX {
+            let message = format!("the run has started {TASKS_MAX} tasks: does a loop of it never end?");
+            return Err(Failure::new("too_many_tasks", message));
+        }
+        Ok((starts, arrivals))
+    }
+
+    fn draft_arrival(&self, from: TaskIndex, to: TaskIndex, join: Join, earlier: usize, next: &mut u32) -> Arrival {
+        let state = self.run.state(to);
+        let before = state.arrivals.get(&from).copied().unwrap_or(0);
+        let pass = before + u32::try_from(earlier).expect("a file has few transitions") + 1;
+        let needed = match join {
+            Join::All => self.spec.task(to).inbound.len(),
+            Join::Count(count) => count as usize,
+        };
+        let (arrived, is_started) =
+            state.passes.get(&pass).map_or((0, false), |pass| (pass.arrived.len(), pass.is_started));
+        let completes = !is_started && arrived + 1 >= needed;
+        Arrival { join: to, pass, starts: completes.then(|| self.draft_start(to, next)) }
+    }
+}
+
+/// Why the run fails by this end, if it does.
+fn unhandled(task: &Task, ending: &Ending, targets: &[Target]) -> Option<Failure> {
+    let is_handled = ending.status == Status::Succeeded || targets.iter().any(|target| *target != Target::Continue);
+    if targets.contains(&Target::Fail) {
+        let told = || Failure::new("fail", format!("a transition of {} says `fail`", task.name));
+        return Some(ending.failure.clone().unwrap_or_else(told));
+    }
+    let unexplained = || Failure::new(ending.status.as_str(), "the task did not succeed");
+    (!is_handled).then(|| ending.failure.clone().unwrap_or_else(unexplained))
+}

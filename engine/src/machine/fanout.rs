@@ -1,0 +1,364 @@
+//! A task with items: which are where, by counters and bitmaps, never a scan over the list.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use proto::{
+    failure::Failure,
+    id::ItemIndex,
+    items::ItemSet,
+    limits::{RANGE_BYTES_MAX, RANGE_ITEMS_MAX},
+    outcome::{ItemsPart, ItemsReport},
+    time::Timestamp,
+    value::{List, Part, ValueRef},
+    view::ItemCounts,
+};
+use roaring::RoaringBitmap;
+
+/// How much work a range should be, by the durations seen so far.
+const RANGE_TARGET: Duration = Duration::from_millis(50);
+
+/// What an item is taken to last at the most, a day: a worker's clock may say anything.
+const ITEM_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
+
+/// The state of a fan-out. An item is in exactly one place: not sent (`cursor ..`), `ready` again, `waiting` for its
+/// retry, in a `flying` range, or done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FanOut {
+    parts: Vec<ItemsPart>,
+    /// Of each part, the item behind its last.
+    ends: Vec<u32>,
+    total: u32,
+    concurrency: Option<u32>,
+    tolerate: u32,
+    /// Items from here on were never sent.
+    cursor: u32,
+    /// Items to send again, by the retries that they have used.
+    ready: BTreeMap<u32, RoaringBitmap>,
+    /// Items whose retry is not due, by when it is and by the retries used then.
+    waiting: BTreeMap<(Timestamp, u32), RoaringBitmap>,
+    /// Items that travel alone: one of them may kill workers.
+    alone: RoaringBitmap,
+    flying: BTreeMap<u32, Flight>,
+    in_flight: u32,
+    succeeded: u32,
+    failed: u32,
+    results: Vec<Part>,
+    errors: Vec<Part>,
+    first_failure: Option<Failure>,
+    pace: Pace,
+    /// Nothing more is sent: the run fails or is cancelled.
+    closed: bool,
+}
+
+/// A range on its way or on a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flight {
+    /// Items not yet reported.
+    pub items: RoaringBitmap,
+    /// Retries that they have used.
+    pub retries: u32,
+}
+
+/// What a range is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The items.
+    pub items: ItemSet,
+    /// Retries that they have used.
+    pub retries: u32,
+}
+
+/// What a range may hold.
+struct Bounds {
+    /// Items, at most.
+    size: u32,
+    /// The item behind the last possible one.
+    end: u32,
+}
+
+/// The size of the next range, in items.
+#[derive(Clone, Debug, PartialEq)]
+struct Pace {
+    size: u32,
+    /// Smoothed time per item; `None` until one was seen.
+    item_us: Option<u64>,
+}
+
+impl FanOut {
+    pub(super) fn new(parts: Vec<ItemsPart>, concurrency: Option<u32>, tolerate: u32) -> Self {
+        let mut total = 0;
+        let ends = parts.iter().map(|part| {
+            total += part.count;
+            total
+        });
+        Self {
+            ends: ends.collect(),
+            parts,
+            total,
+            concurrency,
+            tolerate,
+            cursor: 0,
+            ready: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            alone: RoaringBitmap::new(),
+            flying: BTreeMap::new(),
+            in_flight: 0,
+            succeeded: 0,
+            failed: 0,
+            results: Vec::new(),
+            errors: Vec::new(),
+            first_failure: None,
+            pace: Pace { size: 1, item_us: None },
+            closed: false,
+        }
+    }
+
+    /// The item list.
+    #[must_use]
+    pub fn parts(&self) -> &[ItemsPart] {
+        &self.parts
+    }
+
+    /// The range with this serial, while some of it is not reported.
+    #[must_use]
+    pub fn flight(&self, serial: u32) -> Option<&Flight> {
+        self.flying.get(&serial)
+    }
+
+    /// Serials of ranges that are on their way or on workers, ascending.
+    pub fn flights(&self) -> impl Iterator<Item = u32> + '_ {
+        self.flying.keys().copied()
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn counts(&self) -> ItemCounts {
+        ItemCounts { total: self.total, succeeded: self.succeeded, failed: self.failed, running: self.in_flight }
+    }
+
+    /// Microseconds of work per item as last seen.
+    #[must_use]
+    pub fn item_us(&self) -> Option<u64> {
+        self.pace.item_us
+    }
+
+    /// Items that are not done.
+    #[must_use]
+    pub fn remaining(&self) -> u32 {
+        self.total - self.succeeded - self.failed
+    }
+
+    /// Whether more items failed than may.
+    pub(super) fn is_failure(&self) -> bool {
+        self.failed > self.tolerate
+    }
+
+    /// Whether every item is done; once closed, whether none is on a worker.
+    pub(super) fn is_over(&self) -> bool {
+        if self.closed { self.flying.is_empty() } else { self.remaining() == 0 }
+    }
+
+    pub(super) fn is_flying(&self) -> bool {
+        !self.flying.is_empty()
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        self.remaining() == 0 && !self.is_failure()
+    }
+
+    pub(super) fn first_failure(&self) -> Option<&Failure> {
+        self.first_failure.as_ref()
+    }
+
+    /// When the next retry is due.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.waiting.keys().next().map(|(due, _)| *due)
+    }
+
+    /// The next range to send, if there is an item for it, a place in `flights_max` and room in `concurrency`.
+    pub(super) fn draft(&self, flights_max: usize) -> Option<Draft> {
+        let room = self.concurrency.map_or(u32::MAX, |bound| bound.saturating_sub(self.in_flight));
+        if self.closed || room == 0 || self.flying.len() >= flights_max.max(1) {
+            return None;
+        }
+        match self.ready.first_key_value() {
+            Some((&retries, items)) => Some(self.draft_again(retries, items, room)),
+            None if self.cursor < self.total => Some(Draft { items: self.draft_fresh(room), retries: 0 }),
+            None => None,
+        }
+    }
+
+    fn draft_again(&self, retries: u32, items: &RoaringBitmap, room: u32) -> Draft {
+        let first = items.min().expect("an empty set of ready items is removed");
+        let Bounds { size, end } = self.bounds(first);
+        let size = if self.alone.contains(first) { 1 } else { size.min(room) };
+        let chosen = items.iter().take_while(|index| *index == first || !self.alone.contains(*index) && *index < end);
+        Draft { items: chosen.take(size as usize).map(ItemIndex).collect(), retries }
+    }
+
+    fn draft_fresh(&self, room: u32) -> ItemSet {
+        let Bounds { size, end } = self.bounds(self.cursor);
+        ItemSet::run(self.cursor, size.min(room).min(end - self.cursor))
+    }
+
+    /// What a range that begins at `index` may hold. It ends with its part of the list at the latest: another part may
+    /// hold far longer items, and a range must fit in a message.
+    fn bounds(&self, index: u32) -> Bounds {
+        let part = self.ends.partition_point(|end| *end <= index);
+        let item_bytes = self.parts[part].item_bytes_max.max(1) as usize;
+        let by_bytes = u32::try_from(RANGE_BYTES_MAX / item_bytes).unwrap_or(u32::MAX);
+        Bounds { size: self.pace.size.min(by_bytes).max(1), end: self.ends[part] }
+    }
+
+    pub(super) fn send(&mut self, serial: u32, retries: u32, items: &ItemSet) {
+        let bitmap = to_bitmap(items);
+        let is_fresh = bitmap.min().is_some_and(|first| first >= self.cursor);
+        if is_fresh {
+            self.cursor += items.len();
+        } else if let Some(ready) = self.ready.get_mut(&retries) {
+            *ready -= &bitmap;
+            self.ready.retain(|_, items| !items.is_empty());
+        }
+        self.in_flight += items.len();
+        self.flying.insert(serial, Flight { items: bitmap, retries });
+    }
+
+    /// Which items of `report` do not count, because they were reported before. `None` when none counts, or when the
+    /// report contradicts itself.
+    ///
+    /// A worker may be lost after it reported a part of a range; the one that gets the range again reports all of it.
+    pub(super) fn admit(&self, serial: u32, report: &ItemsReport) -> Option<ItemSet> {
+        let flight = self.flying.get(&serial)?;
+        let sets = [&report.succeeded, &report.failed, &report.handed_back].into_iter();
+        let mut named = RoaringBitmap::new();
+        let mut count = 0;
+        for set in sets.chain(report.retry.iter().map(|(_, set)| set)) {
+            // Before a bitmap of it is made: items that are not in the list could be four thousand million.
+            if set.last().is_some_and(|last| last.0 >= self.total) {
+                return None;
+            }
+            count += u64::from(set.len());
+            named |= to_bitmap(set);
+        }
+        let ignored = &named - &flight.items;
+        (named.len() == count && ignored.len() < count).then(|| ignored.into_iter().map(ItemIndex).collect())
+    }
+
+    pub(super) fn report(&mut self, serial: u32, report: &ItemsReport, ignored: &ItemSet, at: Timestamp) {
+        let flight = self.flying.get_mut(&serial).expect("a report was admitted for a range in flight");
+        let ignored_items = to_bitmap(ignored);
+        let counted = |set: &ItemSet| to_bitmap(set) - &ignored_items;
+        let (succeeded, failed, returned) =
+            (counted(&report.succeeded), counted(&report.failed), counted(&report.handed_back));
+        let retries = flight.retries;
+        let mut begun = &succeeded | &failed;
+        for (delay_ms, items) in &report.retry {
+            let items = counted(items);
+            begun |= &items;
+            let due = at.plus(Duration::from_millis(*delay_ms));
+            // None of them may count: then there is nothing to wait for.
+            if !items.is_empty() && !self.closed {
+                *self.waiting.entry((due, retries + 1)).or_default() |= items;
+            }
+        }
+        flight.items -= &begun;
+        flight.items -= &returned;
+        if flight.items.is_empty() {
+            self.flying.remove(&serial);
+        }
+        self.in_flight -= length(&begun) + length(&returned);
+        self.pace.observe(report.busy_us, begun.len());
+        self.alone -= begun;
+        if !returned.is_empty() && !self.closed {
+            *self.ready.entry(retries).or_default() |= returned;
+        }
+        self.succeeded += length(&succeeded);
+        self.failed += length(&failed);
+        self.keep(report, ignored);
+    }
+
+    fn keep(&mut self, report: &ItemsReport, ignored: &ItemSet) {
+        if self.first_failure.is_none() {
+            self.first_failure.clone_from(&report.failure);
+        }
+        let part = |items: &ItemSet, values: &ValueRef| Part {
+            items: items.clone(),
+            values: values.clone(),
+            ignored: ignored.clone(),
+        };
+        self.results.extend(report.results.iter().map(|values| part(&report.succeeded, values)));
+        self.errors.extend(report.errors.iter().map(|values| part(&report.failed, values)));
+    }
+
+    /// A range was lost: what it had not reported goes out again, `alone` where one of its items may be to blame.
+    pub(super) fn return_range(&mut self, serial: u32, alone: bool) {
+        let Some(flight) = self.flying.remove(&serial) else {
+            return;
+        };
+        self.in_flight -= length(&flight.items);
+        if alone {
+            self.alone |= &flight.items;
+        }
+        if !self.closed {
+            *self.ready.entry(flight.retries).or_default() |= flight.items;
+        }
+    }
+
+    /// Retries that are due become ready.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        while let Some(entry) = self.waiting.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            let ((_, retries), items) = entry.remove_entry();
+            *self.ready.entry(retries).or_default() |= items;
+        }
+    }
+
+    /// Sends nothing more; what was not begun is dropped.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.ready.clear();
+        self.waiting.clear();
+    }
+
+    /// What templates read as `result`: a list in item order, `null` where an item did not succeed.
+    #[must_use]
+    pub fn result(&self) -> ValueRef {
+        ValueRef::List(List { places: Some(self.total), parts: self.results.clone() })
+    }
+
+    /// What templates read as `item_errors`: `{index, item, error}` of each item that failed, in item order.
+    #[must_use]
+    pub fn item_errors(&self) -> ValueRef {
+        ValueRef::List(List { places: None, parts: self.errors.clone() })
+    }
+}
+
+impl Pace {
+    /// Towards [`RANGE_TARGET`] by a moving average; the size at most doubles at once, so that the first slow item
+    /// after many quick ones does not sit in a range of a thousand.
+    fn observe(&mut self, busy_us: u64, items: u64) {
+        if items == 0 {
+            return;
+        }
+        let seen = (busy_us / items).min(ITEM_US_MAX);
+        let smooth = self.item_us.map_or(seen, |old| (old * 3 + seen) / 4);
+        self.item_us = Some(smooth);
+        let ideal = RANGE_TARGET.as_micros() as u64 / smooth.max(1);
+        let bound = u64::from(RANGE_ITEMS_MAX.min(self.size * 2));
+        self.size = u32::try_from(ideal.clamp(1, bound)).expect("at most RANGE_ITEMS_MAX");
+    }
+}
+
+fn length(items: &RoaringBitmap) -> u32 {
+    u32::try_from(items.len()).expect("a fan-out has at most ITEMS_MAX items")
+}
+
+fn to_bitmap(set: &ItemSet) -> RoaringBitmap {
+    let mut bitmap = RoaringBitmap::new();
+    for &(first, length) in set.runs() {
+        bitmap.insert_range(first..first + length);
+    }
+    bitmap
+}

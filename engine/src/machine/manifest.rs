@@ -1,0 +1,134 @@
+//! What goes with a piece of work: the values that its templates read, and nothing else.
+
+use proto::{
+    id::{Attempt, Instance},
+    manifest::Manifest,
+    outcome::ItemsPart,
+    value::ValueRef,
+    work::{Ended, Phase, WorkKey},
+};
+use roaring::RoaringBitmap;
+
+use super::{
+    end::error_value,
+    evolve::json_of,
+    run::{At, Live, Run, Settling},
+};
+use crate::{
+    context::Context,
+    spec::{TaskIndex, Workflow},
+};
+
+/// What a piece of work is about, for whoever writes its message.
+#[derive(Debug)]
+pub struct Brief<'a> {
+    /// The task; `None` for work of the run itself.
+    pub task: Option<TaskIndex>,
+    /// Which attempt this is; of a range, which attempt of its items.
+    pub attempt: Attempt,
+    /// Retries used up before.
+    pub retries: u32,
+    /// How the task ended, for phase `settle`.
+    pub ended: Option<Ended>,
+    /// The items of a range, with the list that they are in.
+    pub range: Option<(&'a RoaringBitmap, &'a [ItemsPart])>,
+}
+
+impl Run {
+    /// What `key` is about. `None` when that work is no longer wanted, and need not be sent.
+    #[must_use]
+    pub fn brief(&self, spec: &Workflow, key: &WorkKey) -> Option<Brief<'_>> {
+        if self.wants_own(key) {
+            return Some(Brief { task: None, attempt: Attempt(key.serial), retries: 0, ended: None, range: None });
+        }
+        let (_, live) = self.wanted(spec, key)?;
+        let mut brief = Brief {
+            task: Some(live.task),
+            attempt: Attempt(live.attempt.max(1)),
+            retries: live.retries,
+            ended: None,
+            range: None,
+        };
+        match &live.at {
+            At::Items(fan) => {
+                let flight = fan.flight(key.serial)?;
+                brief.retries = flight.retries;
+                brief.attempt = Attempt(flight.retries + 1);
+                brief.range = Some((&flight.items, fan.parts()));
+            }
+            At::Settling(settling) => {
+                brief.ended = Some(Ended { status: settling.status, failure: settling.failure.clone() });
+            }
+            At::Preparing | At::Delayed(_) | At::Listing | At::Acting | At::BackingOff(_) | At::Passing => {}
+        }
+        Some(brief)
+    }
+
+    /// The values at `paths` as the branch of `key` sees them. A task that has not run has a status that says so.
+    #[must_use]
+    pub fn manifest<'a>(&self, spec: &Workflow, key: &WorkKey, paths: impl IntoIterator<Item = &'a str>) -> Manifest {
+        let live = key.task.as_ref().and_then(|(_, instance)| self.live.get(instance));
+        let context = match (live, key.phase) {
+            (Some(live), _) => &live.context,
+            (None, Phase::Output) => &self.merged,
+            (None, Phase::Prepare | Phase::Items | Phase::Act | Phase::Settle) => &self.base,
+        };
+        let mut manifest = Manifest::new();
+        for path in paths {
+            match live.and_then(|live| live.ended_value(spec, path)) {
+                Some(value) => {
+                    manifest.insert(path.to_owned(), value);
+                }
+                None => context.project(path, &mut manifest),
+            }
+            mention_tasks(spec, path, context, &mut manifest);
+        }
+        manifest
+    }
+
+    /// The live instance that `key` names, for whoever holds timers and leases.
+    #[must_use]
+    pub fn instance(&self, key: &WorkKey) -> Option<Instance> {
+        let (_, instance) = key.task.as_ref()?;
+        self.live.contains_key(instance).then_some(*instance)
+    }
+}
+
+impl Live {
+    /// `result`, `error` or `item_errors` of the task that has just ended: always there, so that a transition may ask
+    /// for each, whatever the task came to.
+    fn ended_value(&self, spec: &Workflow, path: &str) -> Option<ValueRef> {
+        let At::Settling(settling) = &self.at else {
+            return None;
+        };
+        let Settling { failure, items, .. } = settling.as_ref();
+        let without_items = || match spec.task(self.task).items {
+            // Its list could not be made.
+            Some(_) => ValueRef::Inline(json_of::<[(); 0]>(&[])),
+            None => ValueRef::null(),
+        };
+        match path {
+            "result" => Some(items.as_ref().map_or_else(ValueRef::null, |fan| fan.result())),
+            "item_errors" => Some(items.as_ref().map_or_else(without_items, |fan| fan.item_errors())),
+            "error" => Some(failure.as_ref().map_or_else(ValueRef::null, error_value)),
+            _ => None,
+        }
+    }
+}
+
+/// Gives a status to each task that `path` may reach: one that has not run says so.
+fn mention_tasks(spec: &Workflow, path: &str, context: &Context, manifest: &mut Manifest) {
+    let mut parts = path.split('.');
+    if parts.next() != Some("task") {
+        return;
+    }
+    let mut mention = |task: &str| {
+        let status = format!("task.{task}.status");
+        context.project(&status, manifest);
+        manifest.entry(status).or_insert_with(|| ValueRef::Inline(json_of("not_run")));
+    };
+    match parts.next() {
+        Some(task) => mention(task),
+        None => spec.tasks.iter().for_each(|task| mention(task.name.as_str())),
+    }
+}

@@ -1,0 +1,97 @@
+//! A run as people see it.
+
+use proto::{
+    value::ValueRef,
+    view::{self, Summary},
+};
+
+use super::run::{At, Latest, Run, TaskState};
+use crate::spec::{TaskIndex, Workflow};
+
+/// How much of a task is left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Items not done.
+    pub items: u32,
+    /// Those with the broker or on workers.
+    pub in_flight: u32,
+    /// Microseconds of work per item, once some were seen.
+    pub item_us: Option<u64>,
+}
+
+impl Run {
+    /// Its line in a list.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        Summary {
+            id: self.id.clone(),
+            workflow: self.info.workflow.clone(),
+            status: self.status(),
+            labels: self.info.labels.clone(),
+            error: self.failure.clone(),
+            started_at: self.info.started_at,
+            finished_at: self.finished().map(|finished| finished.at),
+        }
+    }
+
+    /// Its tasks, with fan-outs as counts.
+    #[must_use]
+    pub fn view(&self, spec: &Workflow) -> view::Run {
+        let (output, output_stored) = match self.finished().map(|finished| &finished.output) {
+            Some(ValueRef::Inline(json)) => (Some(json.clone()), None),
+            Some(ValueRef::Stored(stored)) => (None, Some(*stored)),
+            Some(ValueRef::List(_)) | None => (None, None),
+        };
+        let tasks =
+            spec.indexed().map(|(index, task)| (task.name.clone(), self.task_view(self.state(index)))).collect();
+        let summary = self.summary();
+        view::Run {
+            id: summary.id,
+            workflow: summary.workflow,
+            status: summary.status,
+            labels: summary.labels,
+            error: summary.error,
+            started_at: summary.started_at,
+            finished_at: summary.finished_at,
+            definition: self.definition.digest,
+            output,
+            output_stored,
+            tasks,
+        }
+    }
+
+    /// Items waiting and in flight by task: how many, how many of them are with the broker, and microseconds of work
+    /// per item once seen. A task without items counts as one.
+    pub fn load(&self) -> impl Iterator<Item = (TaskIndex, Load)> + '_ {
+        self.live.values().filter_map(|live| {
+            let load = match &live.at {
+                At::Items(fan) => {
+                    Load { items: fan.remaining(), in_flight: fan.counts().running, item_us: fan.item_us() }
+                }
+                other => other.phase().map(|_| Load { items: 1, in_flight: 1, item_us: None })?,
+            };
+            Some((live.task, load))
+        })
+    }
+
+    fn task_view(&self, state: &TaskState) -> view::Task {
+        let Some(latest) = &state.latest else {
+            return view::Task { status: "not_run".into(), ..view::Task::default() };
+        };
+        view::Task {
+            status: self.status_of(latest).to_owned(),
+            attempts: latest.attempts,
+            instances: state.instances,
+            items: latest.items,
+            error: latest.failure.clone(),
+        }
+    }
+
+    fn status_of(&self, latest: &Latest) -> &'static str {
+        match (latest.ended, self.live.get(&latest.instance).map(|live| &live.at)) {
+            (Some(status), _) => status.as_str(),
+            (None, Some(At::Delayed(_) | At::BackingOff(_))) => "waiting",
+            (None, _) => "running",
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A workflow file to a [`Workflow`], or everything that is wrong with it.
+//!
+//! Two steps: `load` makes a tree of the YAML in which everything knows its place, and the parts below read that
+//! tree. They never stop at a problem: each is told, and reading goes on with something harmless in its place, which
+//! is safe because a file with an error is never run.
+
+mod condition;
+mod escapes;
+mod expression;
+mod field;
+mod graph;
+mod habits;
+mod keys;
+mod load;
+mod outcome;
+mod reader;
+mod scalar;
+mod schema;
+mod suggest;
+mod task;
+mod tasks;
+mod transition;
+mod yaml;
+
+pub(crate) use self::suggest::suggest;
+
+use proto::{id::WorkflowName, json::Json};
+
+use self::{
+    keys::Place,
+    reader::Reader,
+    yaml::{Content, Entry, Yaml},
+};
+use crate::{
+    diagnostic::Diagnostics,
+    spec::{Field, Workflow},
+};
+
+/// Reads the workflow in `source`, which messages call `file`. JSON is YAML too.
+///
+/// With the workflow come the warnings.
+///
+/// # Errors
+/// Every error and warning of the file, in file order.
+pub fn parse(source: &str, file: &str) -> Result<(Workflow, Diagnostics), Diagnostics> {
+    match draft(source, file) {
+        (Some(workflow), diagnostics) if !diagnostics.has_errors() => Ok((workflow, diagnostics)),
+        (Some(_) | None, diagnostics) => Err(diagnostics),
+    }
+}
+
+/// What of a file can be read, and what is wrong with the rest: so that its templates are checked all the same, and a
+/// person sees every error at once. A workflow whose name is wrong is called `unnamed`.
+pub(crate) fn draft(source: &str, file: &str) -> (Option<Workflow>, Diagnostics) {
+    let mut diagnostics = Diagnostics::new(file, source);
+    let workflow = load::load(source, &mut diagnostics).and_then(|yaml| workflow(&mut diagnostics, &yaml));
+    diagnostics.sort();
+    (workflow, diagnostics)
+}
+
+/// What to write instead of a name with which expressions of other systems begin, such as `steps` or `inputs`.
+#[must_use]
+pub fn foreign_root(name: &str) -> Option<String> {
+    habits::root(name)
+}
+
+/// Reads YAML or JSON that is no workflow, such as values for parameters.
+///
+/// # Errors
+/// When it is no single document, or has a value that JSON cannot say.
+pub fn data(source: &str, file: &str) -> Result<Json, Diagnostics> {
+    let mut diagnostics = Diagnostics::new(file, source);
+    let yaml = load::load(source, &mut diagnostics);
+    let json = yaml.and_then(|yaml| serde_json::to_vec(&yaml).ok()).and_then(|text| Json::canonical(&text).ok());
+    diagnostics.sort();
+    match json {
+        Some(json) if !diagnostics.has_errors() => Ok(json),
+        Some(_) | None => Err(diagnostics),
+    }
+}
+
+/// What to write instead of a function that other systems have, such as `ctx` or `success`.
+#[must_use]
+pub fn foreign_function(name: &str) -> Option<String> {
+    habits::function(name)
+}
+
+/// `None` only when an error was told.
+fn workflow(diagnostics: &mut Diagnostics, yaml: &Yaml) -> Option<Workflow> {
+    let reader = &mut Reader::new(diagnostics);
+    let Content::Map(entries) = &yaml.content else {
+        let message = format!("a workflow is a map, not {}", yaml.described());
+        reader.refuse("wrong_type", yaml.span, message, "a workflow has at least `name` and `tasks`");
+        return None;
+    };
+    reader.check_keys(Place::Workflow, "", entries);
+    refuse_unsupported(reader, entries);
+    let value = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
+    let name = required(reader, yaml, entries, "name").map(|entry| &entry.value);
+    let name: Option<WorkflowName> = name.and_then(|yaml| {
+        let text = reader.text("name", yaml)?;
+        reader.name(text, yaml.span)
+    });
+    let version = value("version").and_then(|yaml| reader.text("version", yaml));
+    let description = value("description").and_then(|yaml| reader.text("description", yaml));
+    let parameters = value("parameters").map(|yaml| schema::read(reader, yaml)).unwrap_or_default();
+    let vars = value("vars").map(|yaml| transition::keyed_fields(reader, "vars", yaml)).unwrap_or_default();
+    let (tasks, entry_tasks) =
+        required(reader, yaml, entries, "tasks").map(|entry| tasks::read(reader, entry)).unwrap_or_default();
+    let output = value("output").map(|yaml| output(reader, yaml)).unwrap_or_default();
+    Some(Workflow {
+        name: name.unwrap_or_else(|| "unnamed".parse().expect("a valid workflow name")),
+        version: version.map(str::to_owned),
+        description: description.map(str::to_owned),
+        parameters,
+        vars,
+        tasks,
+        entries: entry_tasks,
+        output,
+        sites: reader.sites(),
+    })
+}
+
+/// The entry of a key that every workflow has.
+fn required<'y>(reader: &mut Reader<'_>, yaml: &Yaml, entries: &'y [Entry], key: &str) -> Option<&'y Entry> {
+    let found = entries.iter().find(|entry| entry.key == key);
+    if found.is_none() {
+        let message = format!("the workflow has no `{key}`");
+        reader.refuse("key_missing", yaml.span, message, "a workflow has at least `name` and `tasks`");
+    }
+    found
+}
+
+fn refuse_unsupported(reader: &mut Reader<'_>, entries: &[Entry]) {
+    for (key, instead) in [
+        ("finally", "give the tasks before it transitions to a last task"),
+        ("timeout", "give the tasks a `timeout` each"),
+        ("concurrency", "give the tasks with items a `concurrency`"),
+        ("exclusive", "submit the runs one after the other"),
+    ] {
+        if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
+            reader.refuse_yet(entry.key_span, &format!("`{key}`"), instead);
+        }
+    }
+}
+
+fn output(reader: &mut Reader<'_>, yaml: &Yaml) -> Vec<(String, Field)> {
+    let entries = reader.map("output", yaml);
+    entries
+        .iter()
+        .map(|entry| (entry.key.clone(), reader.field(format!("output.{}", entry.key), &entry.value)))
+        .collect()
+}

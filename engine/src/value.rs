@@ -1,0 +1,375 @@
+//! A value that templates read: JSON, shared behind `Arc`s, so that a clone costs the same whatever its size.
+
+use std::fmt::Write as _;
+
+use proto::{
+    json::{Error, Json, check},
+    limits::JSON_DEPTH_MAX,
+};
+use serde::de::Error as _;
+use tera::value::{Key, ValueKind};
+
+/// A JSON value in the form that templates work on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Value(tera::Value);
+
+impl Value {
+    /// JSON `null`.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(tera::Value::none())
+    }
+
+    /// A boolean.
+    #[must_use]
+    pub fn from_bool(value: bool) -> Self {
+        Self(value.into())
+    }
+
+    /// A text.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
+        Self(text.into())
+    }
+
+    /// A whole number.
+    #[must_use]
+    pub fn from_u64(number: u64) -> Self {
+        Self(number.into())
+    }
+
+    /// A list.
+    #[must_use]
+    pub fn from_list(values: Vec<Value>) -> Self {
+        Self(values.into_iter().map(Value::into_tera).collect::<Vec<_>>().into())
+    }
+
+    /// A map, in the order given.
+    #[must_use]
+    pub fn from_map(entries: impl IntoIterator<Item = (String, Value)>) -> Self {
+        Self(entries.into_iter().map(|(key, value)| (Key::from(key), value.0)).collect::<tera::Map>().into())
+    }
+
+    /// Reads JSON, without a tree of `serde_json` in between.
+    ///
+    /// # Errors
+    /// When it is not JSON, is nested too deep, or has a number beyond 64 bits.
+    pub fn from_json(text: &[u8]) -> Result<Self, Error> {
+        check(text)?;
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let transcoder = serde_transcode::Transcoder::new(&mut deserializer);
+        let value = tera::Value::try_from_serializable(&transcoder).map_err(serde_json::Error::custom)?;
+        deserializer.end()?;
+        Ok(Self(value))
+    }
+
+    /// Writes canonical JSON: sorted keys, numbers of at most 64 bits.
+    ///
+    /// # Errors
+    /// [`Error::NumberOutOfRange`] also for a number that is not finite, [`Error::TooDeep`].
+    pub fn to_json(&self) -> Result<Json, Error> {
+        let mut text = Vec::new();
+        write(&self.0, 0, &mut text)?;
+        let text =
+            String::from_utf8(text).expect("keys and texts are UTF-8, and so is all that is written around them");
+        Ok(Json::from_canonical(text)?)
+    }
+
+    /// From a tree of `serde_json`.
+    #[must_use]
+    pub fn from_serde(value: &serde_json::Value) -> Self {
+        Self(tera::Value::from_serializable(value))
+    }
+
+    /// As a tree of `serde_json`.
+    ///
+    /// # Errors
+    /// As [`Value::to_json`].
+    pub fn to_serde(&self) -> Result<serde_json::Value, Error> {
+        Ok(self.to_json()?.parse()?)
+    }
+
+    /// The boolean that it is.
+    #[must_use]
+    pub fn as_bool(&self) -> Option<bool> {
+        self.0.as_bool()
+    }
+
+    /// The text that it is.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&str> {
+        self.0.as_str()
+    }
+
+    /// The whole number that it is; `2.0` is one too.
+    #[must_use]
+    pub fn as_whole(&self) -> Option<i128> {
+        let float = || self.0.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e18);
+        // Within the range just checked the conversion is exact.
+        #[allow(clippy::cast_possible_truncation)]
+        self.0.as_i128().or_else(|| float().map(|float| float as i128))
+    }
+
+    /// The number that it is.
+    #[must_use]
+    pub fn as_number(&self) -> Option<f64> {
+        // What is rounded here are numbers of more than 53 bits.
+        #[allow(clippy::cast_precision_loss)]
+        self.0.as_f64().or_else(|| self.0.as_i128().map(|number| number as f64))
+    }
+
+    /// The elements of the list that it is.
+    #[must_use]
+    pub fn as_list(&self) -> Option<impl ExactSizeIterator<Item = Value> + '_> {
+        self.0.as_array().map(|list| list.iter().cloned().map(Value))
+    }
+
+    /// The entries of the map that it is.
+    #[must_use]
+    pub fn as_map(&self) -> Option<impl ExactSizeIterator<Item = (String, Value)> + '_> {
+        self.0.as_map().map(|map| map.iter().map(|(key, value)| (key.to_string(), Value(value.clone()))))
+    }
+
+    /// The value under `key` of the map that it is.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Value> {
+        self.0.as_map()?.get(&Key::Str(key)).cloned().map(Value)
+    }
+
+    /// Whether it is `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// What it is, for messages: `a list`.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.0.kind() {
+            ValueKind::Undefined => "undefined",
+            ValueKind::None => "null",
+            ValueKind::Bool => "a boolean",
+            ValueKind::String | ValueKind::Bytes => "a text",
+            ValueKind::Array => "a list",
+            ValueKind::Map => "a map",
+            _ => "a number",
+        }
+    }
+
+    /// About how many bytes of memory it takes, as if it shared nothing: for budgets of caches.
+    ///
+    /// Parsed values take 7 to 9 times their JSON; `tests/heap.rs` holds this against an allocator that counts.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        heap_bytes(&self.0)
+    }
+
+    pub(crate) fn into_tera(self) -> tera::Value {
+        self.0
+    }
+}
+
+impl From<tera::Value> for Value {
+    fn from(value: tera::Value) -> Self {
+        Self(value)
+    }
+}
+
+fn write(value: &tera::Value, depth: usize, text: &mut Vec<u8>) -> Result<(), Error> {
+    if depth > JSON_DEPTH_MAX {
+        return Err(Error::TooDeep(JSON_DEPTH_MAX));
+    }
+    match value.kind() {
+        ValueKind::Undefined | ValueKind::None => text.extend_from_slice(b"null"),
+        ValueKind::Bool => text.extend_from_slice(if value.as_bool() == Some(true) { b"true" } else { b"false" }),
+        ValueKind::Array => {
+            text.push(b'[');
+            for (index, element) in value.as_array().unwrap_or_default().iter().enumerate() {
+                if index > 0 {
+                    text.push(b',');
+                }
+                write(element, depth + 1, text)?;
+            }
+            text.push(b']');
+        }
+        ValueKind::Map => value.as_map().map_or(Ok(()), |map| write_map(map, depth, text))?,
+        ValueKind::F64 => {
+            let float = value.as_f64().unwrap_or(f64::NAN);
+            if !float.is_finite() {
+                return Err(Error::NumberOutOfRange(float.to_string()));
+            }
+            serde_json::to_writer(text, &float)?;
+        }
+        ValueKind::U64 | ValueKind::I64 | ValueKind::U128 | ValueKind::I128 => {
+            if value.as_i64().is_none() && value.as_u64().is_none() {
+                return Err(Error::NumberOutOfRange(value.to_string()));
+            }
+            text.extend_from_slice(value.to_string().as_bytes());
+        }
+        _ => match value.as_str() {
+            Some(string) => serde_json::to_writer(text, string)?,
+            None => serde_json::to_writer(text, &value.to_string())?,
+        },
+    }
+    Ok(())
+}
+
+/// Writes `map` with sorted keys. Most are sorted already: only what a template writes out may not be.
+fn write_map(map: &tera::Map, depth: usize, text: &mut Vec<u8>) -> Result<(), Error> {
+    let mut entry = |index: usize, key: &str, value: &tera::Value| {
+        text.push(if index == 0 { b'{' } else { b',' });
+        serde_json::to_writer(&mut *text, key)?;
+        text.push(b':');
+        write(value, depth + 1, text)
+    };
+    let is_sorted = map.keys().all(|key| key.as_str().is_some()) && map.keys().is_sorted();
+    if is_sorted {
+        map.iter()
+            .enumerate()
+            .try_for_each(|(index, (key, value))| entry(index, key.as_str().unwrap_or_default(), value))?;
+    } else {
+        // Numbers and booleans can be keys in templates; in JSON they are texts.
+        let sorted: std::collections::BTreeMap<String, _> =
+            map.iter().map(|(key, value)| (key.to_string(), value)).collect();
+        sorted.iter().enumerate().try_for_each(|(index, (key, value))| entry(index, key, value))?;
+    }
+    if map.is_empty() {
+        text.push(b'{');
+    }
+    text.push(b'}');
+    Ok(())
+}
+
+/// What allocators add to each block, and to what they round.
+fn block(bytes: usize) -> usize {
+    (bytes + 8).next_multiple_of(16).max(32)
+}
+
+/// Two counters in front of what an `Arc` holds.
+const ARC: usize = 16;
+/// Tera keeps texts up to this length in the value itself.
+const INLINE_TEXT_BYTES: usize = 21;
+/// An entry of Tera's maps: hash, key and value, aligned to 16 bytes.
+const ENTRY_BYTES: usize = (8 + size_of::<Key<'static>>() + size_of::<tera::Value>()).next_multiple_of(16);
+
+fn heap_bytes(value: &tera::Value) -> usize {
+    if let Some(text) = value.as_str() {
+        return if text.len() > INLINE_TEXT_BYTES { block(ARC + text.len()) } else { 0 };
+    }
+    if let Some(list) = value.as_array() {
+        // Read from JSON, a list grows by doubling.
+        let capacity = if list.is_empty() { 0 } else { list.len().next_power_of_two().max(4) };
+        let inside: usize = list.iter().map(heap_bytes).sum();
+        return block(ARC + 24) + block(capacity * size_of::<tera::Value>()) + inside;
+    }
+    if let Some(map) = value.as_map() {
+        let buckets = (map.len() * 8 / 7 + 1).next_power_of_two().max(4);
+        let table = block(buckets * 9 + 16);
+        let entries = block((buckets * 7 / 8).max(map.len()) * ENTRY_BYTES);
+        let keys: usize = map.keys().filter_map(Key::as_str).map(|key| block(ARC + key.len())).sum();
+        let inside: usize = map.values().map(heap_bytes).sum();
+        return block(ARC + 72) + table + entries + keys + inside;
+    }
+    0
+}
+
+/// A readable form of `value` for messages: its JSON, cut.
+#[must_use]
+pub fn shown(value: &Value) -> String {
+    let json = value.to_json().map_or_else(|error| error.to_string(), |json| json.as_str().to_owned());
+    let mut shown: String = json.chars().take(60).collect();
+    if shown.len() < json.len() {
+        let _ = write!(shown, "…");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn through(text: &str) -> Result<String, Error> {
+        Ok(Value::from_json(text.as_bytes())?.to_json()?.as_str().to_owned())
+    }
+
+    #[test]
+    fn json_is_written_in_one_form() {
+        for (text, canonical) in [
+            (
+                r#" {"b": [1, 2.50, -7, 1e2], "a": {"z": null, "y": "\u00e9\n"}, "c": {}} "#,
+                r#"{"a":{"y":"é\n","z":null},"b":[1,2.5,-7,100.0],"c":{}}"#,
+            ),
+            ("18446744073709551615", "18446744073709551615"),
+            ("-9223372036854775808", "-9223372036854775808"),
+            ("-0.0", "-0.0"),
+            ("[]", "[]"),
+            (
+                r#""a string that is longer than what fits inline""#,
+                r#""a string that is longer than what fits inline""#,
+            ),
+        ] {
+            assert_eq!(through(text).expect(text), canonical);
+        }
+        for text in ["18446744073709551616", "-9223372036854775809", "1e999"] {
+            assert_eq!(through(text).expect_err(text).code(), "number_out_of_range");
+        }
+        for text in ["", "[1,]", "1 2", "nul"] {
+            assert_eq!(through(text).expect_err(text).code(), "json_invalid", "{text}");
+        }
+        assert_eq!(through(&"[".repeat(500)).expect_err("deep").code(), "json_too_deep");
+    }
+
+    #[test]
+    fn numbers_of_templates_are_narrowed_or_refused() {
+        let json = |value: tera::Value| Value(value).to_json();
+        assert_eq!(json(5i128.into()).expect("fits").as_str(), "5");
+        assert_eq!(json(u128::from(u64::MAX).into()).expect("fits").as_str(), "18446744073709551615");
+        for value in [tera::Value::from(u128::MAX), i128::MIN.into(), f64::NAN.into(), f64::INFINITY.into()] {
+            assert_eq!(json(value).expect_err("too large").code(), "number_out_of_range");
+        }
+        let deep = (0..200).fold(tera::Value::from(1), |inner, _| tera::Value::from(vec![inner]));
+        assert_eq!(json(deep).expect_err("deep").code(), "json_too_deep");
+        let keys: tera::Map =
+            [(Key::I64(2), 1.into()), (Key::Bool(true), 2.into()), (Key::Str("10"), 3.into())].into_iter().collect();
+        assert_eq!(json(keys.into()).expect("valid").as_str(), r#"{"10":3,"2":1,"true":2}"#);
+    }
+
+    #[test]
+    fn whole_numbers_are_known() {
+        let whole = |text: &str| Value::from_json(text.as_bytes()).expect("valid").as_whole();
+        assert_eq!(
+            (whole("3"), whole("-3"), whole("3.0"), whole("3.5"), whole("\"3\"")),
+            (Some(3), Some(-3), Some(3), None, None)
+        );
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<u64>().prop_map(Into::into),
+            (-1e300f64..1e300).prop_map(Into::into),
+            ".{0,30}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 64, 8, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..8).prop_map(Into::into),
+                prop::collection::hash_map(".{0,12}", inner, 0..8).prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn json_is_canonical_and_reads_back(tree in any_json()) {
+            let text = serde_json::to_vec(&tree).expect("valid");
+            let value = Value::from_json(&text).expect("valid");
+            prop_assert_eq!(value.to_json().expect("valid"), Json::canonical(&text).expect("valid"));
+            prop_assert_eq!(Value::from_serde(&tree), value.clone());
+            prop_assert_eq!(value.to_serde().expect("valid"), tree);
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! Laws of the state machine, held against a model that keeps its own book and never reads the machine's flags.
+
+mod book;
+mod drive;
+mod fan;
+mod flow;
+mod generate;
+mod laws;
+mod ledger;
+mod scenes;
+mod seen;
+mod stage;
+mod worker;
