@@ -1,0 +1,144 @@
+//! The closed set of carriers: what every other crate holds.
+
+use proto::topology::Topology;
+use tokio::sync::watch;
+
+use crate::{Declared, Delivery, Error, Publication, PublishError, Source, amqp, memory};
+
+/// A carrier of messages. Clones are cheap and share one connection pair.
+#[derive(Clone, Debug)]
+pub enum Queue {
+    /// RabbitMQ.
+    Amqp(amqp::Queue),
+    /// The twin inside this process.
+    Memory(memory::Queue),
+}
+
+/// What is known about the connections, for readiness and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Publishing is possible.
+    pub publish: bool,
+    /// Consuming is possible.
+    pub consume: bool,
+    /// The broker takes nothing from us at present, for want of memory or disk. Consuming goes on.
+    pub blocked: bool,
+}
+
+impl Queue {
+    /// Connects to RabbitMQ. Once this succeeds, lost connections are made again for ever.
+    ///
+    /// # Errors
+    /// [`Error::Url`] and [`Error::Unreachable`] say what to correct.
+    pub async fn connect(settings: amqp::Settings) -> Result<Self, Error> {
+        Ok(Self::Amqp(amqp::Queue::connect(settings).await?))
+    }
+
+    /// A broker inside this process, and a connection to it. For several connections see [`memory::Broker`].
+    #[must_use]
+    pub fn memory(topology: Topology) -> Self {
+        memory::Broker::new(topology).connect()
+    }
+
+    /// The names in use.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        match self {
+            Self::Amqp(queue) => queue.topology(),
+            Self::Memory(queue) => queue.topology(),
+        }
+    }
+
+    /// Makes sure that a part of the topology exists, now and after each reconnect. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] names the queue that exists in another shape, [`Error::Missing`] the one that is absent
+    /// while declarations are passive, [`Error::Disconnected`] may be tried again.
+    pub async fn declare(&self, declared: Declared) -> Result<(), Error> {
+        match self {
+            Self::Amqp(queue) => queue.declare(declared).await,
+            Self::Memory(queue) => queue.declare(&declared),
+        }
+    }
+
+    /// Publishes and waits for the broker's confirm. Many of these run at once, within a window by count and bytes;
+    /// those beyond it wait here. While the connection is down they wait too, up to the confirm timeout.
+    ///
+    /// Dropping the future never leaks the window, and a message that was written already may still arrive.
+    ///
+    /// # Errors
+    /// See [`PublishError`]. After all but `Unroutable` and `TooLarge` the message may have arrived all the same.
+    pub async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
+        let publication = publication.checked()?;
+        match self {
+            Self::Amqp(queue) => queue.publish(publication).await,
+            Self::Memory(queue) => queue.publish(publication),
+        }
+    }
+
+    /// Begins to consume. At most `prefetch` deliveries are unsettled at a time (at least 1; quorum queues cap it at
+    /// 2,000).
+    ///
+    /// # Errors
+    /// [`Error::Missing`] when the queue is absent, [`Error::Disconnected`] may be tried again.
+    pub async fn consume(&self, source: Source, prefetch: u16) -> Result<Consumer, Error> {
+        match self {
+            Self::Amqp(queue) => Ok(Consumer::Amqp(queue.consume(source, prefetch).await?)),
+            Self::Memory(queue) => Ok(Consumer::Memory(queue.consume(&source, prefetch)?)),
+        }
+    }
+
+    /// Follows the state of the connections.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<State> {
+        match self {
+            Self::Amqp(queue) => queue.state(),
+            Self::Memory(queue) => queue.state(),
+        }
+    }
+
+    /// Stops all consumers, waits (bounded) for outstanding confirms and closes the connections, for every clone.
+    /// Unsettled deliveries go back to their queues.
+    pub async fn close(self) {
+        match self {
+            Self::Amqp(queue) => queue.close().await,
+            Self::Memory(queue) => queue.close(),
+        }
+    }
+}
+
+/// A stream of deliveries that survives reconnects. Dropping it stops it in the background.
+#[derive(Debug)]
+pub enum Consumer {
+    /// From RabbitMQ.
+    Amqp(amqp::Consumer),
+    /// From the twin.
+    Memory(memory::Consumer),
+}
+
+impl Consumer {
+    /// The next delivery; `None` only after [`Queue::close`]. Cancel safe.
+    pub async fn recv(&mut self) -> Option<Delivery> {
+        match self {
+            Self::Amqp(consumer) => consumer.recv().await,
+            Self::Memory(consumer) => consumer.recv().await,
+        }
+    }
+
+    /// A delivery that is here already, without waiting.
+    pub fn try_recv(&mut self) -> Option<Delivery> {
+        match self {
+            Self::Amqp(consumer) => consumer.try_recv(),
+            Self::Memory(consumer) => consumer.try_recv(),
+        }
+    }
+
+    /// Takes no more: what was not received yet goes back to the broker at once, while deliveries in hand can still be
+    /// settled.
+    pub async fn stop(self) {
+        match self {
+            Self::Amqp(consumer) => consumer.stop().await,
+            Self::Memory(consumer) => consumer.stop(),
+        }
+    }
+}
