@@ -1,0 +1,37 @@
+//! What the HTTP side asks of the loop.
+
+use bytes::Bytes;
+use proto::{
+    id::RunId,
+    job::{Answer, Command, Problem},
+    view,
+};
+use tokio::sync::oneshot;
+
+use crate::desk::WatchAnswer;
+
+/// One question, and where its answer goes. An asker that has gone away is no concern of the loop's.
+#[derive(Debug)]
+pub(crate) enum Call {
+    /// Run a job, or carry out a command, as it stands in an HTTP body.
+    Submit { body: Bytes, answer: oneshot::Sender<Result<Answer, Refusal>> },
+    /// Carry out a command.
+    Command { command: Command, answer: oneshot::Sender<Result<Answer, Refusal>> },
+    /// Show a live run.
+    View { run: RunId, answer: oneshot::Sender<Option<view::Run>> },
+    /// Follow a live run.
+    Watch { run: RunId, answer: WatchAnswer },
+    /// Bring the gauges up to date.
+    Gauges { answer: oneshot::Sender<()> },
+}
+
+/// Why a call was not carried out.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Something is wrong with it.
+    Problems { id: Option<RunId>, problems: Vec<Problem> },
+    /// There is no such run.
+    NoRun(RunId),
+    /// The store does not answer: try again.
+    Unavailable,
+}

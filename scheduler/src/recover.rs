@@ -1,0 +1,171 @@
+//! Taking up what is unfinished: of a shard that was taken over, and of a commit whose answer was lost.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use proto::id::{RunId, Shard};
+
+use crate::{
+    desk::Desk,
+    dispatch,
+    outbox::{Envelope, Letter},
+    store::{Commit, OutboxKind, OutboxRow},
+    timers,
+    turn::{Error, Own, ready_envelope},
+};
+
+/// Runs that are brought back at once.
+const CHUNK: usize = 500;
+
+/// What failed turns may have written or not. The store knows; until it was asked, nothing else is decided.
+#[derive(Debug, Default)]
+pub(crate) struct Doubt {
+    /// Runs that were forgotten.
+    pub runs: HashSet<RunId>,
+    /// Rows for the outbox.
+    pub rows: HashMap<String, Shard>,
+}
+
+impl Doubt {
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.runs.extend(other.runs);
+        self.rows.extend(other.rows);
+    }
+}
+
+impl Desk {
+    /// Brings back everything that `shard` left unfinished.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub(crate) async fn recover(&mut self, shard: Shard) -> Result<(), Error> {
+        let runs = self.store.live_runs(shard).await?;
+        for chunk in runs.chunks(CHUNK) {
+            self.load(chunk.to_vec()).await?;
+        }
+        for row in self.store.timers(shard).await? {
+            if let Some((run, timer)) = timers::read_key(&row.key) {
+                self.timers.arm(&run, timer, row.due);
+            }
+        }
+        let rows = self.store.outbox(shard).await?;
+        tracing::info!(%shard, runs = runs.len(), unconfirmed = rows.len(), "shard taken over");
+        for chunk in rows.chunks(CHUNK) {
+            self.send_again(shard, chunk).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads from the store what failed turns have come to: their runs, and timers and messages that this process
+    /// would otherwise never hear of, since the inputs that led to them change nothing when they come again.
+    ///
+    /// # Errors
+    /// When the store does not answer; the doubt remains.
+    pub(crate) async fn settle_doubt(&mut self) -> Result<(), Error> {
+        let Some(Doubt { runs, rows }) = self.doubt.take() else { return Ok(()) };
+        let settled = self.read_again(&runs, &rows).await;
+        if settled.is_err() {
+            self.doubt.get_or_insert_default().absorb(Doubt { runs, rows });
+        }
+        settled
+    }
+
+    async fn read_again(&mut self, runs: &HashSet<RunId>, rows: &HashMap<String, Shard>) -> Result<(), Error> {
+        // Before any input is taken again: each that comes back from a failed turn comes back once more from the
+        // broker, which gives it up after a number of times. A store that cannot write shall not use those up.
+        let fences = self.epochs.iter().map(|(shard, epoch)| (*shard, *epoch)).collect();
+        self.store.commit(Commit { fences, ..Commit::default() }).await?;
+        self.load(runs.iter().cloned().collect()).await?;
+        let shards: BTreeSet<Shard> = runs.iter().map(|run| self.shard_of(run)).chain(rows.values().copied()).collect();
+        for shard in shards {
+            for row in self.store.timers(shard).await? {
+                if let Some((run, timer)) = timers::read_key(&row.key).filter(|(run, _)| runs.contains(run)) {
+                    self.timers.arm(&run, timer, row.due);
+                }
+            }
+            let mut stored = self.store.outbox(shard).await?;
+            stored.retain(|row| rows.contains_key(&row.key));
+            self.send_again(shard, &stored).await?;
+        }
+        for run in runs {
+            self.show(run);
+            if !self.live.contains_key(run) {
+                // Those who follow it see the end of this, and look for the run in the store.
+                self.watchers.remove(run);
+            }
+        }
+        for (run, answer) in std::mem::take(&mut self.waiting) {
+            self.answer_watch(run, answer);
+        }
+        tracing::info!(runs = runs.len(), "what failed turns have come to was read from the store");
+        Ok(())
+    }
+
+    /// Publishes again what may not have reached the broker. Work that nobody wants any more is dropped.
+    async fn send_again(&mut self, shard: Shard, rows: &[OutboxRow]) -> Result<(), Error> {
+        let mut commit = Commit::default();
+        let mut envelopes = Vec::new();
+        for row in rows {
+            match self.rewrite(shard, row, &mut commit).await? {
+                Rewritten::Envelope(envelope) => envelopes.push(*envelope),
+                Rewritten::Unwanted => commit.outbox_remove.push(row.key.clone()),
+                Rewritten::Impossible => {}
+            }
+        }
+        if !commit.is_empty() {
+            commit.fences = self.fences_of(&commit);
+            self.store.commit(commit).await?;
+        }
+        self.outbox.push(envelopes);
+        Ok(())
+    }
+
+    async fn rewrite(&mut self, shard: Shard, row: &OutboxRow, commit: &mut Commit) -> Result<Rewritten, Error> {
+        match (row.kind, &row.body) {
+            (OutboxKind::Reply | OutboxKind::Event, Some(body)) => {
+                let letter: Option<Letter> = serde_json::from_slice(body).ok();
+                Ok(letter.map_or(Rewritten::Unwanted, |letter| Rewritten::envelope(letter.envelope(row.key.clone()))))
+            }
+            (OutboxKind::Work, _) => self.rewrite_work(shard, &row.run, &row.key, commit).await,
+            (OutboxKind::Reply | OutboxKind::Event, None) => Ok(Rewritten::Unwanted),
+        }
+    }
+
+    async fn rewrite_work(
+        &mut self,
+        shard: Shard,
+        run: &RunId,
+        key: &str,
+        commit: &mut Commit,
+    ) -> Result<Rewritten, Error> {
+        if self.unreadable.contains(run) {
+            return Ok(Rewritten::Impossible);
+        }
+        let now = self.now();
+        let (Ok(key), Some(live)) = (key.parse(), self.live.get(run)) else { return Ok(Rewritten::Unwanted) };
+        match self.dispatch.write(&live.known, &live.run, shard, &key, now, &mut commit.values).await {
+            Ok(Some(ready)) => Ok(Rewritten::envelope(ready_envelope(ready, &self.topology))),
+            Ok(None) => Ok(Rewritten::Unwanted),
+            Err(error @ dispatch::Error::Items { .. }) => {
+                tracing::error!(%error, "work cannot be written: it counts as lost");
+                self.take_up(Own::Lost(key));
+                Ok(Rewritten::Impossible)
+            }
+            Err(error @ dispatch::Error::Store(_)) => Err(error.into()),
+        }
+    }
+}
+
+/// What has become of a stored row.
+enum Rewritten {
+    Envelope(Box<Envelope>),
+    /// Nobody waits for it any more: its row goes.
+    Unwanted,
+    /// It cannot be written now: its row stays.
+    Impossible,
+}
+
+impl Rewritten {
+    fn envelope(envelope: Envelope) -> Self {
+        Self::Envelope(Box::new(envelope))
+    }
+}

@@ -1,0 +1,14 @@
+//! A real scheduler, with the queue's memory twin and a real store; the tests play its clients and workers.
+
+#![allow(clippy::unwrap_used)]
+
+mod cancel;
+mod faults;
+mod http;
+mod jobs;
+mod outcomes;
+mod recovery;
+mod robot;
+mod runs;
+mod site;
+mod storm;
