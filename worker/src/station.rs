@@ -1,0 +1,87 @@
+//! What every delivery of this process shares: caches, actions, slots, and the two steps of a stop.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use engine::value::Value;
+use proto::{
+    SCHEMA, codec,
+    id::{Shard, WorkerId},
+    outcome::{FromWorker, Outcome, Report},
+    topology::Topology,
+    work::WorkKey,
+};
+use queue::{Publication, PublishError, Queue};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    action::registry::Actions, metrics::Metrics, revoked::Revoked, running::Running, secrets::Secrets,
+    snapshots::Snapshots,
+};
+
+/// Pauses before an outcome is published again.
+const RETRY_MIN: Duration = Duration::from_millis(50);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// A worker's shared parts.
+pub(crate) struct Station {
+    pub id: WorkerId,
+    pub queue: Queue,
+    pub topology: Topology,
+    pub snapshots: Snapshots,
+    pub actions: Actions,
+    pub secrets: Secrets,
+    /// What templates read as `env`.
+    pub env: Vec<(String, Value)>,
+    pub metrics: Arc<Metrics>,
+    pub revoked: Revoked,
+    pub running: Running,
+    /// One permit is one item at work.
+    pub slots: Arc<Semaphore>,
+    /// The first step of a stop: nothing new begins.
+    pub stop: CancellationToken,
+    /// The second: what runs is killed, and its work goes back.
+    pub kill: CancellationToken,
+    /// For tasks without a `timeout`.
+    pub default_timeout: Duration,
+}
+
+impl Station {
+    /// Publishes an outcome and waits until the broker has it. Gives up only when this worker is killed: then the work
+    /// is delivered again.
+    pub(crate) async fn send(&self, shard: Shard, key: &WorkKey, part: u32, report: Report) -> Result<(), Killed> {
+        let outcome = Outcome { schema: SCHEMA, key: key.clone(), worker: self.id.clone(), report };
+        let body = Bytes::from(codec::encode(&FromWorker::Outcome(Box::new(outcome))));
+        let message_id = format!("{key}.{part}");
+        let mut pause = RETRY_MIN;
+        loop {
+            let published = self.publish(shard, Some(message_id.clone()), body.clone()).await;
+            match published {
+                Ok(()) => return Ok(()),
+                Err(error @ PublishError::TooLarge { .. }) => {
+                    tracing::error!(%key, %error, "an outcome does not fit into a message");
+                    return Err(Killed);
+                }
+                Err(error) => tracing::warn!(%key, %error, "outcome not published, trying again"),
+            }
+            tokio::select! {
+                () = self.kill.cancelled() => return Err(Killed),
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = (pause * 2).min(RETRY_MAX);
+        }
+    }
+
+    /// Publishes one message to the shard's outcomes queue.
+    pub(crate) async fn publish(&self, shard: Shard, id: Option<String>, body: Bytes) -> Result<(), PublishError> {
+        let mut publication = Publication::new(self.topology.outcomes_exchange(), shard.to_string(), body);
+        publication.message_id = id;
+        publication.kind = Some("outcome".into());
+        self.queue.publish(publication).await
+    }
+}
+
+/// The worker goes, and nothing of this delivery was reported: it is to be delivered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Killed;

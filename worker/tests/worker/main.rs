@@ -1,0 +1,12 @@
+//! A whole worker on the memory twin, with a real values service; the test plays the scheduler.
+
+mod act;
+mod evaluation;
+mod metrics;
+mod range;
+mod secrets;
+mod sharing;
+mod stage;
+mod stop;
+mod trouble;
+mod values;
