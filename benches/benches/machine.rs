@@ -1,0 +1,186 @@
+//! What the state machine costs: steps along a chain, a fan-out in ranges, and a history replayed.
+
+use std::{collections::VecDeque, fmt::Write as _, hint::black_box};
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use engine::{
+    machine::{
+        self, Command, Input, Now, Run, Step,
+        fact::{Accepted, Fact},
+    },
+    parse::parse,
+    spec::Workflow,
+};
+use proto::{
+    id::Digest,
+    outcome::{Acted, ItemsPart, ItemsReport, Listed, Next, Report, Settlement},
+    time::Timestamp,
+    value::{Stored, ValueRef},
+    work::{Phase, Status, WorkKey},
+};
+
+/// Items of one part of a list: some 100 bytes each fill its 1 MiB.
+const PART_ITEMS: u32 = 10_000;
+
+/// A run, and the work that it has sent and nobody has answered.
+struct Play<'a> {
+    spec: &'a Workflow,
+    run: Run,
+    work: VecDeque<WorkKey>,
+    facts: Vec<Fact>,
+    items: u32,
+    /// What each item seems to take: ranges are sized by it.
+    item_us: u64,
+}
+
+impl<'a> Play<'a> {
+    fn start(spec: &'a Workflow, items: u32, item_us: u64) -> Self {
+        let accepted = Accepted {
+            run: "bench".parse().expect("valid"),
+            workflow: spec.name.clone(),
+            definition: Stored { digest: Digest::of(b"bench"), bytes: 5 },
+            parameters: Vec::new(),
+            labels: Default::default(),
+            prepare: false,
+            reply: None,
+        };
+        let (run, step) = machine::accept(spec, accepted, now());
+        let mut play = Self { spec, run, work: VecDeque::new(), facts: Vec::new(), items, item_us };
+        play.take(step);
+        play
+    }
+
+    /// Answers all work until the run has ended, and gives back how many steps that took.
+    fn finish(&mut self) -> u64 {
+        let mut steps = 0;
+        while let Some(key) = self.work.pop_front() {
+            let report = self.report(&key);
+            let step = machine::step(self.spec, &mut self.run, Input::Report(key, report), now());
+            self.take(step);
+            steps += 1;
+        }
+        assert!(self.run.finished().is_some(), "nothing is left to answer, and the run has not ended");
+        steps
+    }
+
+    fn take(&mut self, step: Step) {
+        self.facts.extend(step.facts);
+        for command in step.commands {
+            match command {
+                Command::Dispatch(key) => self.work.push_back(key),
+                Command::Arm(..)
+                | Command::Disarm(_)
+                | Command::Broadcast(_)
+                | Command::Announce(_)
+                | Command::Continue => {}
+            }
+        }
+    }
+
+    fn report(&self, key: &WorkKey) -> Report {
+        match key.phase {
+            Phase::Items => Report::Listed(listed(self.items)),
+            Phase::Act => match self.run.brief(self.spec, key).and_then(|brief| brief.range) {
+                Some((items, _)) => Report::Items(ItemsReport {
+                    succeeded: items.iter().map(proto::id::ItemIndex).collect(),
+                    results: Some(ValueRef::Stored(Stored { digest: Digest::of(b"results"), bytes: 4_096 })),
+                    busy_us: items.len() * self.item_us,
+                    ..ItemsReport::default()
+                }),
+                None => Report::Acted(Acted {
+                    status: Status::Succeeded,
+                    result: ValueRef::null(),
+                    failure: None,
+                    next: Next::Settled(Settlement { fired: vec![0], published: Default::default() }),
+                    busy_ms: 1,
+                }),
+            },
+            Phase::Prepare | Phase::Settle | Phase::Output => panic!("{key}: this workflow evaluates nothing there"),
+        }
+    }
+}
+
+fn now() -> Now {
+    Now { at: Timestamp::from_millis(1_796_000_000_000), flights_max: 64 }
+}
+
+fn listed(items: u32) -> Listed {
+    let stored = |bytes| ValueRef::Stored(Stored { digest: Digest::of(b"part"), bytes });
+    let part = |count| ItemsPart { count, values: stored(1 << 20), offsets: stored(60_000), item_bytes_max: 100 };
+    let counts = (0..items).step_by(PART_ITEMS as usize).map(|first| (items - first).min(PART_ITEMS));
+    Listed { parts: counts.map(part).collect(), concurrency: None, tolerate: 0 }
+}
+
+fn workflow(source: &str) -> Workflow {
+    parse(source, "bench.yaml").unwrap_or_else(|problems| panic!("{problems:?}")).0
+}
+
+/// Tasks that follow each other.
+fn chain(tasks: usize) -> Workflow {
+    let mut source = String::from("name: chain\ntasks:\n");
+    for task in 0..tasks {
+        let next = if task + 1 < tasks { format!("t{}", task + 1) } else { "noop".to_owned() };
+        let _ = writeln!(source, "  t{task}: {{ action: core.echo, next: [{{ do: {next} }}] }}");
+    }
+    workflow(&source)
+}
+
+fn fan_out() -> Workflow {
+    workflow("name: fanout\ntasks:\n  each: { action: core.echo, with_items: '{{ range(end=9) }}' }\n")
+}
+
+fn chains(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("chain");
+    group.sample_size(20);
+    for tasks in [100, 1_000] {
+        let spec = chain(tasks);
+        group.throughput(Throughput::Elements(tasks as u64));
+        group.bench_function(format!("{tasks} tasks"), |bench| {
+            bench.iter_batched_ref(
+                || Play::start(&spec, 0, 0),
+                |play| assert_eq!(play.finish(), tasks as u64),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+fn fan_outs(criterion: &mut Criterion) {
+    let spec = fan_out();
+    let mut group = criterion.benchmark_group("fan-out");
+    group.sample_size(20);
+    for items in [1_000, 100_000] {
+        group.throughput(Throughput::Elements(u64::from(items)));
+        group.bench_function(format!("{items} items"), |bench| {
+            bench.iter_batched_ref(|| Play::start(&spec, items, 50), Play::finish, BatchSize::LargeInput);
+        });
+    }
+    group.finish();
+}
+
+/// A history of 10,000 facts: slow items travel alone, so that each leaves two.
+fn replay(criterion: &mut Criterion) {
+    let spec = fan_out();
+    let mut play = Play::start(&spec, 5_000, 1_000_000);
+    play.finish();
+    let facts = play.facts;
+    let stored: Vec<Vec<u8>> = facts.iter().map(proto::codec::encode).collect();
+    let mut group = criterion.benchmark_group("replay");
+    group.sample_size(20);
+    group.throughput(Throughput::Elements(facts.len() as u64));
+    group.bench_function(format!("{} facts", facts.len()), |bench| {
+        bench.iter_with_large_drop(|| machine::replay(&spec, black_box(&facts)).expect("it begins with the job"));
+    });
+    group.bench_function(format!("{} facts, decoded first", facts.len()), |bench| {
+        bench.iter_with_large_drop(|| {
+            let facts: Vec<Fact> =
+                stored.iter().map(|fact| proto::codec::decode(fact).expect("written just now")).collect();
+            machine::replay(&spec, &facts).expect("it begins with the job")
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, chains, fan_outs, replay);
+criterion_main!(benches);
