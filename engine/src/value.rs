@@ -145,15 +145,7 @@ impl Value {
     /// What it is, for messages: `a list`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self.0.kind() {
-            ValueKind::Undefined => "undefined",
-            ValueKind::None => "null",
-            ValueKind::Bool => "a boolean",
-            ValueKind::String | ValueKind::Bytes => "a text",
-            ValueKind::Array => "a list",
-            ValueKind::Map => "a map",
-            _ => "a number",
-        }
+        kind(&self.0)
     }
 
     /// About how many bytes of memory it takes, as if it shared nothing: for budgets of caches.
@@ -172,6 +164,19 @@ impl Value {
 impl From<tera::Value> for Value {
     fn from(value: tera::Value) -> Self {
         Self(value)
+    }
+}
+
+/// What kind of value it is, as messages say it.
+pub(crate) fn kind(value: &tera::Value) -> &'static str {
+    match value.kind() {
+        ValueKind::Undefined => "undefined",
+        ValueKind::None => "null",
+        ValueKind::Bool => "a boolean",
+        ValueKind::String | ValueKind::Bytes => "a text",
+        ValueKind::Array => "a list",
+        ValueKind::Map => "a map",
+        _ => "a number",
     }
 }
 

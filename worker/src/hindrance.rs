@@ -1,4 +1,4 @@
-//! What keeps work from being done: for now, which is waited out, or for good, which is a failure.
+//! What keeps work from being done: for a while, which is waited out, or for good, which is a failure.
 
 use std::time::Duration;
 

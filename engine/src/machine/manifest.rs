@@ -1,7 +1,7 @@
 //! What goes with a piece of work: the values that its templates read, and nothing else.
 
 use proto::{
-    id::{Attempt, Instance},
+    id::Attempt,
     manifest::Manifest,
     outcome::ItemsPart,
     value::ValueRef,
@@ -84,13 +84,6 @@ impl Run {
             mention_tasks(spec, path, context, &mut manifest);
         }
         manifest
-    }
-
-    /// The live instance that `key` names, for whoever holds timers and leases.
-    #[must_use]
-    pub fn instance(&self, key: &WorkKey) -> Option<Instance> {
-        let (_, instance) = key.task.as_ref()?;
-        self.live.contains_key(instance).then_some(*instance)
     }
 }
 

@@ -241,7 +241,8 @@ impl Run {
         self.failure.is_some() || self.cancel.is_some()
     }
 
-    /// Every piece of work that is with the broker or on a worker, for a scheduler that takes the run over.
+    /// Every piece of work that is with the broker or on a worker, as the run itself sees it. The laws hold it against
+    /// what was really sent.
     #[must_use]
     pub fn outstanding(&self, spec: &Workflow) -> Vec<WorkKey> {
         let mut keys = Vec::new();

@@ -87,7 +87,7 @@ fn missing(path: &Path, source: &str, context: &Context) -> String {
     for segment in &path.segments {
         let Segment::Name(name) = segment else { break };
         let Some(map) = value.as_map() else {
-            return format!("`{written}` is not defined: `{known}` is {}", kind(value));
+            return format!("`{written}` is not defined: `{known}` is {}", crate::value::kind(value));
         };
         match map.get(&Key::Str(name)) {
             Some(next) => value = next,
@@ -100,19 +100,6 @@ fn missing(path: &Path, source: &str, context: &Context) -> String {
         known = format!("{known}.{name}");
     }
     format!("`{written}` is not defined")
-}
-
-fn kind(value: &tera::Value) -> &'static str {
-    use tera::value::ValueKind;
-    match value.kind() {
-        ValueKind::Undefined => "undefined",
-        ValueKind::None => "null",
-        ValueKind::Bool => "a boolean",
-        ValueKind::String | ValueKind::Bytes => "a text",
-        ValueKind::Array => "a list",
-        ValueKind::Map => "a map",
-        _ => "a number",
-    }
 }
 
 /// The line of `source` that byte `at` is in.
