@@ -7,6 +7,7 @@ pub mod basic;
 pub mod duration;
 pub mod file;
 pub mod http;
+mod process;
 pub mod registry;
 pub mod scalar;
 pub mod shell;
