@@ -2,25 +2,16 @@
 //! (`text`).
 //!
 //! Reading order: [`render`] is all there is to call. A `Sketch` is what every form draws: names and short texts, read
-//! off the workflow once. Each form then quotes all of them by its own rules, as any of them may say anything.
+//! off the workflow once, which `words` makes short. Each form then quotes all of them by its own rules, as any of
+//! them may say anything.
 
 mod dot;
 mod mermaid;
 mod text;
+mod words;
 
-use crate::{
-    duration,
-    spec::{
-        Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Retry, Target, Task, TaskIndex, Transition,
-        When, Workflow,
-    },
-};
-
-/// The most characters of a condition or of any other field that are drawn.
-const SHOWN_CHARS_MAX: usize = 60;
-
-/// The most names in a row that are drawn; of the others only their number is.
-const NAMES_MAX: usize = 6;
+use self::words::{condition, listed, short, time, value};
+use crate::spec::{Backoff, Items, Join, OutcomeTest, Retry, Target, Task, TaskIndex, Transition, When, Workflow};
 
 /// What a picture is drawn in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,101 +203,4 @@ fn retry_when(retry: &Retry) -> Option<String> {
             Some(format!("retry when {}", condition(when).as_deref().unwrap_or("true")))
         }
     }
-}
-
-/// The condition as it is written; `None` when it always holds.
-fn condition(when: &When) -> Option<String> {
-    match when {
-        When::Outcome(OutcomeTest::Constant(true)) => None,
-        When::Outcome(test) => Some(short(&outcome(test))),
-        When::Expression(field) => Some(value(field)),
-    }
-}
-
-/// The test as users write it. Only what `and` binds more tightly than its own parts needs parentheses.
-fn outcome(test: &OutcomeTest) -> String {
-    let within = |inner: &OutcomeTest| match inner {
-        OutcomeTest::And(..) | OutcomeTest::Or(..) => format!("({})", outcome(inner)),
-        OutcomeTest::Constant(_)
-        | OutcomeTest::Succeeded
-        | OutcomeTest::Failed
-        | OutcomeTest::TimedOut
-        | OutcomeTest::Crashed
-        | OutcomeTest::Canceled
-        | OutcomeTest::Completed
-        | OutcomeTest::Not(_) => outcome(inner),
-    };
-    match test {
-        OutcomeTest::Constant(value) => value.to_string(),
-        OutcomeTest::Succeeded => "succeeded()".to_owned(),
-        OutcomeTest::Failed => "failed()".to_owned(),
-        OutcomeTest::TimedOut => "timed_out()".to_owned(),
-        OutcomeTest::Crashed => "crashed()".to_owned(),
-        OutcomeTest::Canceled => "canceled()".to_owned(),
-        OutcomeTest::Completed => "completed()".to_owned(),
-        OutcomeTest::Not(inner) => format!("not {}", within(inner)),
-        OutcomeTest::And(left, right) => format!("{} and {}", within(left), within(right)),
-        OutcomeTest::Or(left, right) => format!("{} or {}", within(left), within(right)),
-    }
-}
-
-fn time(field: &DurationField) -> String {
-    match field {
-        DurationField::Known(time) => duration::format(*time),
-        DurationField::Evaluated(field) => value(field),
-    }
-}
-
-/// What a field says, without the braces where it is one expression.
-fn value(field: &Field) -> String {
-    match &field.node {
-        Node::Literal(json) => match json.parse::<String>() {
-            Ok(text) => short(&text),
-            Err(_) => short(json.as_str()),
-        },
-        Node::Template(text) => short(bare(&text.source)),
-        Node::Expression(text) => short(&text.source),
-        Node::List(nodes) => format!("a list of {}", nodes.len()),
-        Node::Map(entries) => {
-            let keys: Vec<&str> = entries.iter().map(|(key, _)| key.as_str()).collect();
-            short(&listed(&keys))
-        }
-    }
-}
-
-/// The inside of a template that is one pair of braces. Should a brace stand in a text within it, both stay.
-fn bare(template: &str) -> &str {
-    let inside = template.trim().strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}"));
-    match inside.filter(|inside| !inside.contains("{{") && !inside.contains("}}")) {
-        Some(inside) => inside.trim_start_matches('-').trim_end_matches('-').trim(),
-        None => template,
-    }
-}
-
-fn listed(names: &[&str]) -> String {
-    let shown = names.iter().take(NAMES_MAX).copied().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMES_MAX) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
-/// One line of at most [`SHOWN_CHARS_MAX`] characters, in which white space is one blank and nothing is left that a
-/// terminal or a reader of the picture would obey: control characters, and marks that turn the direction of writing.
-fn short(text: &str) -> String {
-    let obeyed = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut shown: String = line
-        .chars()
-        .map(|c| if obeyed(c) { char::REPLACEMENT_CHARACTER } else { c })
-        .take(SHOWN_CHARS_MAX + 1)
-        .collect();
-    if shown.chars().count() > SHOWN_CHARS_MAX {
-        shown.pop();
-        shown.pop();
-        shown.push('…');
-    }
-    shown
 }
