@@ -23,6 +23,40 @@ fn the_example_runs_plugins_in_two_languages() {
 }
 
 #[test]
+fn a_request_names_run_task_item_and_deadline() {
+    let (_folder, path) = workflow(
+        r#"
+name: asked
+tasks:
+  ask:
+    action: process.plugin
+    with_items: [a, b]
+    timeout: 1h
+    input:
+      argv: [sh, -c, 'read -r request; printf "{\"status\": \"succeeded\", \"result\": %s}" "$request"']
+      input: { letter: "{{ item }}" }
+output:
+  requests: "{{ task.ask.result }}"
+  run: "{{ run.id }}"
+  started_at: "{{ run.started_at }}"
+"#,
+    );
+    let output = leveret(&["run", &path]).expect(0).json();
+    let text = |value: &serde_json::Value| value.as_str().expect("a text").to_owned();
+    for (index, letter) in ["a", "b"].into_iter().enumerate() {
+        let request = &output["requests"][index];
+        assert_eq!((&request["run"], &request["task"]), (&output["run"], &"ask".into()));
+        assert_eq!((&request["attempt"], &request["item"]), (&1.into(), &index.into()));
+        assert_eq!(request["input"], serde_json::json!({ "letter": letter }));
+        let key = text(&request["key"]);
+        assert!(key.starts_with(&text(&output["run"])) && key.ends_with(&format!("[{index}]")), "{key}");
+        let time = |value: &serde_json::Value| text(value).parse::<proto::time::Timestamp>().expect("RFC 3339");
+        let left = time(&request["deadline"]).since(time(&output["started_at"]));
+        assert!((3_600..3_700).contains(&left.as_secs()), "{left:?} left");
+    }
+}
+
+#[test]
 fn what_a_plugin_refuses_fails_its_task() {
     let plugins = format!("plugins={PLUGINS}");
     let ended = leveret(&["run", EXAMPLE, "-p", &plugins, "-p", "paths=[\"/no/such/path\"]", "-o", "json"]).expect(1);
@@ -43,4 +77,27 @@ fn a_plugin_has_as_long_as_its_task() {
     );
     let ended = leveret(&["run", &path, "-o", "json"]).expect(1);
     assert_eq!(ended.json()["run"]["error"]["code"], "timed_out", "{}", ended.stdout);
+}
+
+#[test]
+fn a_secret_that_a_plugin_says_is_masked() {
+    let (_folder, path) = workflow(
+        r#"
+name: told
+tasks:
+  tell:
+    action: process.plugin
+    input:
+      argv: [sh, -c, 'read -r request; echo "got $request" >&2; exit 1']
+      input: "{{ secrets.token }}"
+    next: [{ when: failed(), publish: { error: "{{ error }}" }, do: noop }]
+output: { error: "{{ workflow.error }}" }
+"#,
+    );
+    let variables = [("LEVERET_SECRET_TOKEN", "open-sesame")];
+    let ended = start(&["run", &path, "--log", "debug"], &variables).end().expect(0);
+    let error = &ended.json()["error"];
+    assert_eq!(error["code"], "plugin_exit");
+    assert!(error["details"]["stderr"].as_str().is_some_and(|text| text.contains("\"input\":\"***\"")), "{error}");
+    assert!(!ended.stdout.contains("sesame") && !ended.stderr.contains("sesame"), "{}{}", ended.stdout, ended.stderr);
 }
