@@ -4,7 +4,7 @@
 //! as a [`diagnostic`], [`duration`] reads `1m30s`, [`parameters`] checks what a job gives,
 //! [`value`] and [`snapshot`] hold what templates read, [`program`] compiles a workflow's templates once and
 //! knows which paths each reads, [`callable`] is what they may call, [`evaluate`] asks them on a worker, [`context`] is what a branch has published,
-//! and [`machine`] decides what happens next.
+//! and [`machine`] decides what happens next. [`graph`] draws a workflow for people.
 
 pub mod callable;
 mod compile;
@@ -12,6 +12,7 @@ pub mod context;
 pub mod diagnostic;
 pub mod duration;
 pub mod evaluate;
+pub mod graph;
 pub mod machine;
 pub mod parameters;
 pub mod parse;
