@@ -23,6 +23,7 @@ pub mod metrics;
 mod outbox;
 mod programs;
 mod recover;
+mod schedule;
 pub mod service;
 pub mod store;
 mod timers;

@@ -1,0 +1,2 @@
+//! Schedules.
+mod timetable;
