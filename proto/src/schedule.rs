@@ -96,8 +96,7 @@ pub struct Counts {
 pub struct Schedule {
     /// Its name.
     pub name: ScheduleName,
-    /// What it runs, and when.
-    #[serde(flatten)]
+    /// What it runs, and when, as it was put.
     pub definition: Definition,
     /// When it is due next.
     #[serde(default)]

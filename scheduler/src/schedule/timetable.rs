@@ -7,8 +7,6 @@
 //! first time. An expression whose minute or hour is `*` or has a step means an interval instead: it is due at every
 //! matching moment of real time, in both of the doubled hours and in none of what was left out.
 
-use std::time::Duration;
-
 use croner::{
     Cron,
     parser::{CronParser, Seconds, Year},
@@ -48,12 +46,11 @@ pub(crate) enum Error {
 }
 
 impl Timetable {
-    /// Reads `cron`, whose times are meant in the zone named `tz`. `now` is where the search for a due time begins,
-    /// without which it is refused.
-    pub(crate) fn read(cron: &str, tz: &str, now: Timestamp) -> Result<Self, Error> {
+    /// Reads `cron`, whose times are meant in the zone named `tz`. One that is never due takes some 20 ms to find out.
+    pub(crate) fn read(cron: &str, tz: &str) -> Result<Self, Error> {
         let zone = TimeZone::get(tz).map_err(|_| Error::Zone(tz.chars().take(100).collect()))?;
         let table = Self { cron: parse(cron)?, zone };
-        match table.next(now) {
+        match table.next(Timestamp::default()) {
             Some(_) => Ok(table),
             None => Err(Error::Never { cron: cron.to_owned() }),
         }
@@ -160,10 +157,6 @@ fn said(error: &croner::errors::CronError) -> String {
     text.trim_end_matches('.').to_owned()
 }
 
-/// What `latest` and a stop of some weeks cost; see the tests.
-#[cfg(test)]
-pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,62 +166,102 @@ mod tests {
     }
 
     fn table(cron: &str, tz: &str) -> Timetable {
-        Timetable::read(cron, tz, at("2026-01-01T00:00:00Z")).expect(cron)
+        Timetable::read(cron, tz).expect(cron)
+    }
+
+    /// The first due times after `after`, as they stand in run ids.
+    fn dues(cron: &str, tz: &str, after: &str, count: usize) -> Vec<String> {
+        let found = table(cron, tz).first(at(after), at("2100-01-01T00:00:00Z"), count);
+        found.into_iter().map(Timestamp::to_whole_seconds).collect()
     }
 
     #[test]
-    fn probe() {
-        for cron in [
-            "0 0 30 2 *",
-            "0 0 31 2,4 *",
-            "0 0 29 2 *",
-            "0 0 L * *",
-            "61 * * * *",
-            "MON * * * *",
-            "* * * * FOO",
-            "*/0 * * * *",
-            "5-1 * * * *",
-            "@hourly",
-            "@foo",
-            "@hourly @daily",
-            "* * * *",
-            "a@b * * * *",
-            "* * 0 * *",
-            "* * * 13 *",
-            "* * * * 8",
-            "0/5 * * * *",
-            "1,,2 * * * *",
-            "0 0 1-7 * +MON",
-            "* * * JAN-MAR mon-fri",
-            "0 0 * MON *",
-            "99999999999 * * * *",
-            "*/99 * * * *",
-            "? * * * *",
-            "0 0 ? * *",
-            "* * * * * * *",
-            "0 0 W * *",
-            "0 0 15W * *",
-            "0 0 * * 5#6",
-            "0 0 1 1 *#1",
-            "0 0 30 2 1#5",
+    fn expressions_mean_what_they_mean_elsewhere() {
+        for (cron, wanted) in [
+            ("30 9 * * *", ["2026-12-01T09:30:00Z", "2026-12-02T09:30:00Z"]),
+            ("*/20 8-9 * * *", ["2026-12-01T08:00:00Z", "2026-12-01T08:20:00Z"]),
+            ("0 0 1,15 * *", ["2026-12-15T00:00:00Z", "2027-01-01T00:00:00Z"]),
+            ("0 0 * jan mon-fri", ["2027-01-01T00:00:00Z", "2027-01-04T00:00:00Z"]),
+            ("0 0 13 * 5", ["2026-12-04T00:00:00Z", "2026-12-11T00:00:00Z"]),
+            ("0 0 * * 7", ["2026-12-06T00:00:00Z", "2026-12-13T00:00:00Z"]),
+            ("0 0 L * *", ["2026-12-31T00:00:00Z", "2027-01-31T00:00:00Z"]),
+            ("0 0 29 2 *", ["2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"]),
+            ("@hourly", ["2026-12-01T01:00:00Z", "2026-12-01T02:00:00Z"]),
+            ("*/15 * * * * *", ["2026-12-01T00:00:15Z", "2026-12-01T00:00:30Z"]),
         ] {
-            let begun = std::time::Instant::now();
-            let read = Timetable::read(cron, "Europe/Berlin", at("2026-01-01T00:00:00Z"));
-            match read {
-                Ok(t) => println!("{cron:20} {:?} next {:?}", begun.elapsed(), t.next(at("2026-01-01T00:00:00Z"))),
-                Err(e) => println!("{cron:20} {:?} {e}", begun.elapsed()),
-            }
+            assert_eq!(dues(cron, "UTC", "2026-12-01T00:00:00Z", 2), wanted, "{cron}");
         }
-        let t = table("* * * * * *", "Europe/Berlin");
-        let b = std::time::Instant::now();
-        println!("{} {:?}", t.latest(at("2025-01-01T00:00:00Z"), at("2026-01-01T00:00:00Z"), 1000).len(), b.elapsed());
-        let t = table("30 2 * * *", "Europe/Berlin");
-        println!("{:?}", t.first(at("2026-03-27T23:00:00Z"), at("2026-03-31T00:00:00Z"), 10));
-        println!("{:?}", t.first(at("2026-10-23T23:00:00Z"), at("2026-10-28T00:00:00Z"), 10));
-        let t = table("*/30 * * * *", "Europe/Berlin");
-        println!("{:?}", t.first(at("2026-03-29T00:00:00Z"), at("2026-03-29T03:00:00Z"), 10));
-        println!("{:?}", t.first(at("2026-10-24T23:29:00Z"), at("2026-10-25T03:00:00Z"), 20));
-        let t = table("30 * * * *", "Europe/Berlin");
-        println!("{:?}", t.first(at("2026-10-24T23:00:00Z"), at("2026-10-25T03:00:00Z"), 20));
+        assert_eq!(dues("0 9 * * *", "Asia/Kolkata", "2026-12-01T00:00:00Z", 1), ["2026-12-01T03:30:00Z"]);
+    }
+
+    #[test]
+    fn a_time_that_does_not_exist_is_due_when_the_clocks_change() {
+        // Berlin, 29 March 2026: 02:00 to 03:00 is left out, at 01:00 UTC.
+        let daily = dues("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", 3);
+        assert_eq!(daily, ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
+        let interval = dues("*/30 * * * *", "Europe/Berlin", "2026-03-29T00:00:00Z", 4);
+        let wanted = ["2026-03-29T00:30:00Z", "2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-29T02:00:00Z"];
+        assert_eq!(interval, wanted);
+    }
+
+    #[test]
+    fn a_time_that_exists_twice_is_due_once_and_an_interval_goes_on() {
+        // Berlin, 25 October 2026: 02:00 to 03:00 comes twice, from 00:00 UTC and from 01:00 UTC.
+        let daily = dues("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
+        assert_eq!(daily, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
+        let interval = dues("*/30 * * * *", "Europe/Berlin", "2026-10-24T23:30:00Z", 5);
+        let wanted = [
+            "2026-10-25T00:00:00Z",
+            "2026-10-25T00:30:00Z",
+            "2026-10-25T01:00:00Z",
+            "2026-10-25T01:30:00Z",
+            "2026-10-25T02:00:00Z",
+        ];
+        assert_eq!(interval, wanted);
+    }
+
+    #[test]
+    fn searches_agree_with_what_rings_one_by_one() {
+        let (after, now) = (at("2026-03-25T11:11:11.111Z"), at("2026-04-02T12:00:00Z"));
+        for cron in ["30 2 * * *", "*/30 * * * *", "15 1-3 * * *", "0 0 1 4 *", "* 2 29 3 *", "17 */5 * * mon"] {
+            let table = table(cron, "Europe/Berlin");
+            let all = table.first(after, now, usize::MAX);
+            assert_eq!(table.last(after, now), all.last().copied(), "{cron}");
+            assert_eq!(table.latest(after, now, usize::MAX), all, "{cron}");
+            assert_eq!(table.latest(after, now, 3), all[all.len().saturating_sub(3)..], "{cron}");
+        }
+        let years = table("* * * * * *", "UTC");
+        assert_eq!(
+            years.last(at("2000-01-01T00:00:00Z"), at("2026-01-01T00:00:00.5Z")),
+            Some(at("2026-01-01T00:00:00Z"))
+        );
+        assert_eq!(table("@daily", "UTC").last(after, after), None);
+        assert_eq!(table("@daily", "UTC").next(at("9999-12-30T00:00:00Z")), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_by_field() {
+        let why = |cron: &str| Timetable::read(cron, "UTC").expect_err(cron).to_string();
+        for (cron, wanted) in [
+            ("61 * * * *", r#"the minute is "61": Number out of bounds"#),
+            ("0 MON * * *", r#"the hour is "MON": it is a number"#),
+            ("0 0 0 * *", r#"the day of month is "0""#),
+            ("0 0 * FOO *", r#"the month is "FOO""#),
+            ("0 0 * * 8", r#"the day of week is "8""#),
+            ("*/0 * * * * *", r#"the second is "*/0": Step cannot be zero"#),
+            ("0/5 * * * *", r#"Use "*/5""#),
+            ("* * * *", "it has five fields"),
+            ("* * * * * * 2027", "it has five fields"),
+            ("", "it has five fields"),
+            ("@fortnightly", "@weekly"),
+            ("0 0 30 2 *", "is never due"),
+        ] {
+            assert!(why(cron).contains(wanted), "{}", why(cron));
+        }
+        assert!(why(&"*".repeat(300)).contains("longer"));
+        for zone in ["Europe/Bernau", "", "CEST+1", "../etc/passwd"] {
+            let refused = Timetable::read("@daily", zone).expect_err(zone);
+            assert!(matches!(refused, Error::Zone(_)) && refused.to_string().contains("Europe/Berlin"), "{refused}");
+        }
     }
 }
