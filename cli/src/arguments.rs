@@ -6,7 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, get, lint, list, register, run, scheduler, submit, watch, worker, workflows,
+        cancel, completion, config, dev, get, lint, list, register, run, schedule, scheduler, submit, watch, worker,
+        workflows,
     },
     ending::Error,
     layers::{self, Layers},
@@ -54,6 +55,8 @@ pub enum Command {
     Watch(watch::Options),
     /// Cancel a run
     Cancel(cancel::Options),
+    /// Run a registered workflow by the clock
+    Schedule(schedule::Options),
     /// Check workflow files
     Lint(lint::Options),
     /// Settings
@@ -95,6 +98,7 @@ impl Command {
             | Self::Get(_)
             | Self::Watch(_)
             | Self::Cancel(_)
+            | Self::Schedule(_)
             | Self::Lint(_)
             | Self::Config(_)
             | Self::Completion(_) => logging::Kind::Tool,
