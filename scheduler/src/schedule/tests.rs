@@ -150,6 +150,24 @@ fn what_is_written_reads_back() {
     assert!(Schedule::read(schedule.name.clone(), b"{}").is_err());
 }
 
+/// Stored by version 0.1; it must be readable for ever.
+const STORED: &str = concat!(
+    r#"{"schema":1,"definition":{"workflow":"report","cron":"30 2 * * *","tz":"Europe/Berlin","overlap":"queue","#,
+    r#""missed":"all","parameters":{"n":1},"labels":{"team":"ops"},"coerce":true},"#,
+    r#""state":{"taken_to":"2026-12-01T09:02:00.000Z","waiting":["2026-12-01T09:02:00.000Z"],"#,
+    r#""last":{"due":"2026-12-01T09:01:00.000Z","outcome":"refused"},"last_run":"s@2026-12-01T09:00:00Z","#,
+    r#""error":"why","ticks":{"started":1,"skipped":2,"missed":3,"refused":4}}}"#,
+);
+
+#[test]
+fn what_was_stored_stays_readable() {
+    let name: ScheduleName = "s".parse().expect("valid");
+    let schedule = Schedule::read(name.clone(), STORED.as_bytes()).expect("readable");
+    assert_eq!(std::str::from_utf8(&schedule.write()).expect("JSON"), STORED);
+    let least = r#"{"schema":1,"definition":{"workflow":"w","cron":"@daily","later":1},"state":{"taken_to":"2026-12-01T09:02:00Z"}}"#;
+    assert!(Schedule::read(name, least.as_bytes()).is_ok());
+}
+
 #[test]
 fn a_schedule_that_is_changed_goes_on_where_it_was() {
     let mut old = minutely(Overlap::Queue, Missed::All);

@@ -4,14 +4,18 @@
 //! as those that ring one by one, because a due time is part of a run's id.
 //!
 //! Where clocks change, a time of day that does not exist is due at the change, and one that exists twice is due the
-//! first time. An expression whose minute or hour is `*` or has a step means an interval instead: it is due at every
-//! matching moment of real time, in both of the doubled hours and in none of what was left out.
+//! first time. An expression whose second, minute or hour begins with `*` means an interval instead: it is due at every
+//! matching moment of real time, in both of the doubled hours and in none of what was left out. So does cron (Vixie's,
+//! `cron(8)`). The crate that we read expressions with draws the line elsewhere: to it `0 2,14 * * *` is an interval.
 
 use croner::{
     Cron,
     parser::{CronParser, Seconds, Year},
 };
-use jiff::tz::TimeZone;
+use jiff::{
+    civil::DateTime,
+    tz::{AmbiguousOffset, TimeZone},
+};
 use proto::time::Timestamp;
 
 /// A cron expression's bytes at the most.
@@ -26,6 +30,16 @@ const SECOND: &str = "second";
 pub(crate) struct Timetable {
     cron: Cron,
     zone: TimeZone,
+    meaning: Meaning,
+}
+
+/// What an expression means where clocks change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    /// What clocks show.
+    TimesOfDay,
+    /// Real time.
+    Interval,
 }
 
 /// Why an expression and a zone are no timetable.
@@ -49,7 +63,7 @@ impl Timetable {
     /// Reads `cron`, whose times are meant in the zone named `tz`. One that is never due takes some 20 ms to find out.
     pub(crate) fn read(cron: &str, tz: &str) -> Result<Self, Error> {
         let zone = TimeZone::get(tz).map_err(|_| Error::Zone(tz.chars().take(100).collect()))?;
-        let table = Self { cron: parse(cron)?, zone };
+        let table = Self { cron: parse(cron)?, zone, meaning: meaning(cron) };
         match table.next(Timestamp::default()) {
             Some(_) => Ok(table),
             None => Err(Error::Never { cron: cron.to_owned() }),
@@ -59,9 +73,43 @@ impl Timetable {
     /// The first due time after `after`; `None` when the calendar ends before.
     pub(crate) fn next(&self, after: Timestamp) -> Option<Timestamp> {
         let start = jiff::Timestamp::from_millisecond(after.as_millis()).ok()?.to_zoned(self.zone.clone());
-        let found = self.cron.find_next_occurrence(&start, false).ok()?.timestamp();
-        // A search that did not move would ring for ever.
-        Some(Timestamp::from_millis(found.as_millisecond())).filter(|due| *due > after)
+        match self.meaning {
+            Meaning::Interval => {
+                let found = self.cron.find_next_occurrence(&start, false).ok()?.timestamp();
+                // A search that did not move would ring for ever.
+                Some(Timestamp::from_millis(found.as_millisecond())).filter(|due| *due > after)
+            }
+            Meaning::TimesOfDay => {
+                let mut clock = start.datetime();
+                loop {
+                    clock = self.next_on_clock(clock)?;
+                    // Times that do not exist are due together; those of a doubled hour were due before it came again.
+                    let due = self.first_at(clock)?;
+                    if due > after {
+                        return Some(due);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What a clock that never changes would show at the first due time after it showed `after`.
+    fn next_on_clock(&self, after: DateTime) -> Option<DateTime> {
+        let start = after.to_zoned(TimeZone::UTC).ok()?;
+        Some(self.cron.find_next_occurrence(&start, false).ok()?.datetime()).filter(|found| *found > after)
+    }
+
+    /// When the zone's clocks first show `clock`, or leave it out.
+    fn first_at(&self, clock: DateTime) -> Option<Timestamp> {
+        let possible = self.zone.to_ambiguous_timestamp(clock);
+        let is_left_out = matches!(possible.offset(), AmbiguousOffset::Gap { .. });
+        // Of a time that is left out, this is as long before the change as it would be after it.
+        let earlier = possible.earlier().ok()?;
+        let first = match is_left_out {
+            true => self.zone.following(earlier).next()?.timestamp(),
+            false => earlier,
+        };
+        Some(Timestamp::from_millis(first.as_millisecond()))
     }
 
     /// The last due time at `now` or before it, if there is one after `after`: by halving the time between, in some
@@ -97,6 +145,14 @@ impl Timetable {
         let next = |due: &Timestamp| self.next(*due).filter(|due| *due <= now);
         std::iter::successors(next(&after), next).take(most).collect()
     }
+}
+
+fn meaning(cron: &str) -> Meaning {
+    let words: Vec<&str> = cron.split_whitespace().collect();
+    // All but the last three fields: what stands for a time of day.
+    let times = &words[..words.len().saturating_sub(3)];
+    let is_interval = times.iter().any(|word| word.starts_with('*')) || cron.trim().eq_ignore_ascii_case("@hourly");
+    if is_interval { Meaning::Interval } else { Meaning::TimesOfDay }
 }
 
 fn parse(text: &str) -> Result<Cron, Error> {
@@ -199,6 +255,10 @@ mod tests {
         // Berlin, 29 March 2026: 02:00 to 03:00 is left out, at 01:00 UTC.
         let daily = dues("30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z", 3);
         assert_eq!(daily, ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]);
+        let together = dues("0,30 2,14 * * *", "Europe/Berlin", "2026-03-29T00:00:00Z", 2);
+        assert_eq!(together, ["2026-03-29T01:00:00Z", "2026-03-29T12:00:00Z"], "both of them once");
+        let beside = dues("30 2-3 * * *", "Europe/Berlin", "2026-03-29T00:00:00Z", 2);
+        assert_eq!(beside, ["2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z"]);
         let interval = dues("*/30 * * * *", "Europe/Berlin", "2026-03-29T00:00:00Z", 4);
         let wanted = ["2026-03-29T00:30:00Z", "2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-03-29T02:00:00Z"];
         assert_eq!(interval, wanted);
@@ -209,6 +269,13 @@ mod tests {
         // Berlin, 25 October 2026: 02:00 to 03:00 comes twice, from 00:00 UTC and from 01:00 UTC.
         let daily = dues("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2);
         assert_eq!(daily, ["2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]);
+        let several = dues("15,45 2-3 * * *", "Europe/Berlin", "2026-10-24T23:00:00Z", 4);
+        let wanted = ["2026-10-25T00:15:00Z", "2026-10-25T00:45:00Z", "2026-10-25T02:15:00Z", "2026-10-25T02:45:00Z"];
+        assert_eq!(several, wanted);
+        let within = dues("45 2 * * *", "Europe/Berlin", "2026-10-25T01:20:00Z", 1);
+        assert_eq!(within, ["2026-10-26T01:45:00Z"], "it was due in the first of the two hours");
+        let hourly = dues("@hourly", "Europe/Berlin", "2026-10-24T23:30:00Z", 3);
+        assert_eq!(hourly, ["2026-10-25T00:00:00Z", "2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"]);
         let interval = dues("*/30 * * * *", "Europe/Berlin", "2026-10-24T23:30:00Z", 5);
         let wanted = [
             "2026-10-25T00:00:00Z",
@@ -218,6 +285,19 @@ mod tests {
             "2026-10-25T02:00:00Z",
         ];
         assert_eq!(interval, wanted);
+    }
+
+    #[test]
+    fn clocks_that_change_by_less_or_at_midnight_are_no_exception() {
+        // Lord Howe Island changes by half an hour: 4 October 2026, 02:00 to 02:30 is left out, at 15:30 UTC the day before.
+        let howe = dues("15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00:00Z", 2);
+        assert_eq!(howe, ["2026-10-03T15:30:00Z", "2026-10-04T15:15:00Z"]);
+        // Cairo leaves out midnight itself: 24 April 2026, 00:00 to 01:00, at 22:00 UTC the day before.
+        let cairo = dues("@daily", "Africa/Cairo", "2026-04-23T00:00:00Z", 2);
+        assert_eq!(cairo, ["2026-04-23T22:00:00Z", "2026-04-24T21:00:00Z"]);
+        // Samoa left out all of 30 December 2011.
+        let apia = dues("0 12 30 12 *", "Pacific/Apia", "2011-12-01T00:00:00Z", 2);
+        assert_eq!(apia, ["2011-12-30T10:00:00Z", "2012-12-29T22:00:00Z"]);
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use leveret_scheduler::store::{
-    Commit, ScheduleWrite,
-    memory::Fault::{After, Before},
+use leveret_scheduler::{
+    service::{Scheduler, Settings},
+    store::{
+        Commit, ScheduleWrite,
+        memory::Fault::{After, Before},
+    },
 };
 use proto::{id::Shard, time::Timestamp};
 use reqwest::{Method, StatusCode};
@@ -13,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     robot::{NONE, ONE, acted, decide},
-    site::{Site, eventually},
+    site::{Site, eventually, within},
 };
 
 /// `NONE`, which needs nobody, every second.
@@ -300,4 +303,29 @@ async fn what_is_wrong_with_a_schedule_is_said() {
     }
     assert_eq!(refused("s@1", every_second("skip")).await.1, "name_invalid");
     assert_eq!(site.get("/api/v1/schedules").await.1["schedules"], json!([]));
+}
+
+#[tokio::test]
+async fn who_may_look_may_not_change() {
+    let site = Site::memory().await;
+    let tokens = "read:reads-and-no-more,operate:operates-as-well,worker:works-and-no-more".parse().unwrap();
+    let store = leveret_scheduler::store::open("memory:").await.unwrap();
+    let settings = Settings { tokens, ..site.settings(store, site.connect(), "guarded") };
+    let guarded = Scheduler::start(settings).await.unwrap();
+    let url = format!("http://{}/api/v1/schedules/s", guarded.http_addr());
+    let client = reqwest::Client::new();
+    let status = async |method: Method, token: &str| {
+        within(client.request(method, &url).bearer_auth(token).body("{}").send()).await.unwrap().status().as_u16()
+    };
+    for (token, get, put, delete) in [
+        ("reads-and-no-more", 404, 403, 403),
+        ("operates-as-well", 404, 422, 404),
+        ("works-and-no-more", 403, 403, 403),
+        ("nobody", 401, 401, 401),
+    ] {
+        assert_eq!(status(Method::GET, token).await, get, "{token}");
+        assert_eq!(status(Method::PUT, token).await, put, "{token}");
+        assert_eq!(status(Method::DELETE, token).await, delete, "{token}");
+    }
+    within(guarded.stop()).await.unwrap();
 }
