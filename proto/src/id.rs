@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Timestamp;
+
 /// An id or a name that breaks the rules for its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {text:?} is not valid: {rule}")]
@@ -113,8 +115,33 @@ text_id!(
     "1 to 128 of A-Z a-z 0-9 . _ : @ -",
     |text| within(text, 128) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
 );
+text_id!(
+    /// The name of a schedule. Short enough that `NAME@2026-12-01T09:00:00Z` is a run id.
+    ScheduleName,
+    "schedule name",
+    "1 to 100 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+    |text| within(text, 100)
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+);
 
 impl RunId {
+    /// The run of a schedule's tick: the same for the same due time, so that a tick is one run whoever takes it.
+    #[must_use]
+    pub fn of_tick(schedule: &ScheduleName, due: Timestamp) -> Self {
+        // A due time is a whole second, and its fraction is left out then.
+        let due = due.to_whole_seconds();
+        Self(format!("{schedule}@{due}").into())
+    }
+
+    /// The schedule of whose tick this may be the run; anybody can choose such an id.
+    #[must_use]
+    pub fn schedule(&self) -> Option<ScheduleName> {
+        let (name, due) = self.0.split_once('@')?;
+        let is_due = due.len() == 20 && due.ends_with('Z') && due.parse::<Timestamp>().is_ok();
+        if is_due { name.parse().ok() } else { None }
+    }
+
     /// A new id that sorts by the time of its making (UUID version 7).
     #[must_use]
     pub fn fresh() -> Self {
@@ -177,9 +204,24 @@ number_id!(
 
 impl Shard {
     /// The shard of `run` among `shards`, which is fixed when a store is first migrated.
+    ///
+    /// The runs of a schedule are in the schedule's shard: taking a tick and accepting its run is one commit of one owner.
     #[must_use]
     pub fn of(run: &RunId, shards: u16) -> Self {
-        let hash = blake3::hash(run.as_str().as_bytes());
+        match run.schedule() {
+            Some(schedule) => Self::of_schedule(&schedule, shards),
+            None => Self::of_text(run.as_str(), shards),
+        }
+    }
+
+    /// The shard of `schedule` among `shards`.
+    #[must_use]
+    pub fn of_schedule(schedule: &ScheduleName, shards: u16) -> Self {
+        Self::of_text(schedule.as_str(), shards)
+    }
+
+    fn of_text(text: &str, shards: u16) -> Self {
+        let hash = blake3::hash(text.as_bytes());
         let head = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
         Self(head % shards.max(1))
     }
@@ -271,6 +313,28 @@ mod tests {
         let digest = Digest::of(b"leveret");
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!("zz".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn a_tick_is_a_run_beside_its_schedule() {
+        let name: ScheduleName = "nightly-1".parse().expect("valid");
+        let run = RunId::of_tick(&name, "2026-12-01T09:00:00Z".parse().expect("a time"));
+        assert_eq!(run.as_str(), "nightly-1@2026-12-01T09:00:00Z");
+        assert_eq!(run.schedule(), Some(name.clone()));
+        assert_eq!(Shard::of(&run, 16), Shard::of_schedule(&name, 16));
+        for other in [
+            "nightly-1",
+            "nightly-1@",
+            "a@b",
+            "@2026-12-01T09:00:00Z",
+            "n@2026-12-01T09:00:00.5Z",
+            "n@2026-13-01T09:00:00Z",
+        ] {
+            assert_eq!(other.parse::<RunId>().expect(other).schedule(), None, "{other}");
+        }
+        let longest: ScheduleName = "n".repeat(100).parse().expect("valid");
+        assert!(RunId::of_tick(&longest, Timestamp::default()).as_str().parse::<RunId>().is_ok());
+        assert!("n".repeat(101).parse::<ScheduleName>().is_err() && "a@b".parse::<ScheduleName>().is_err());
     }
 
     #[test]

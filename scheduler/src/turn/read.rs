@@ -4,7 +4,7 @@ use engine::machine::{self, Timer, fact::ReplyTo};
 use proto::{
     codec,
     failure::Failure,
-    id::{Digest, RunId},
+    id::{Digest, RunId, ScheduleName},
     job::{Answer, Command, Job, Order, Submission},
     limits::ITEMS_MAX,
     outcome::{FromWorker, Heartbeat, Listed, Outcome, Report},
@@ -14,6 +14,7 @@ use proto::{
 use queue::Delivery;
 use tokio::sync::oneshot;
 
+use super::{Change, Changed};
 use crate::{
     call::Refusal,
     intake::{self, Rejection},
@@ -33,6 +34,8 @@ pub(crate) enum Input {
     Submit(bytes::Bytes, oneshot::Sender<Result<Answer, Refusal>>),
     /// A command by HTTP.
     Command(Command, oneshot::Sender<Result<Answer, Refusal>>),
+    /// What is to become of a schedule, by HTTP.
+    Schedule(Change, oneshot::Sender<Changed>),
     /// From this process itself.
     Own(Own),
 }
@@ -42,6 +45,8 @@ pub(crate) enum Input {
 pub(crate) enum Own {
     /// A timer rang.
     Timer(RunId, Timer),
+    /// Ticks of this schedule are due, or those that waited may go on.
+    Tick(ScheduleName),
     /// The machine goes on by itself.
     Continue(RunId),
     /// The items of this work are not to be had, so that no worker will ever see it.
@@ -52,7 +57,12 @@ impl Input {
     pub(super) fn own(&self) -> Option<Own> {
         match self {
             Self::Own(own) => Some(own.clone()),
-            Self::Job(_) | Self::Outcome(_) | Self::Dead(_) | Self::Submit(..) | Self::Command(..) => None,
+            Self::Job(_)
+            | Self::Outcome(_)
+            | Self::Dead(_)
+            | Self::Submit(..)
+            | Self::Command(..)
+            | Self::Schedule(..) => None,
         }
     }
 
@@ -62,6 +72,9 @@ impl Input {
             Self::Submit(_, asker) | Self::Command(_, asker) => {
                 // Whoever asked may have hung up.
                 let _ = asker.send(Err(Refusal::Unavailable));
+            }
+            Self::Schedule(_, asker) => {
+                let _ = asker.send(Changed::Unavailable);
             }
             Self::Job(_) | Self::Outcome(_) | Self::Dead(_) | Self::Own(_) => {}
         }
@@ -95,6 +108,10 @@ pub(super) enum Todo {
     Order { run: RunId, input: machine::Input, reply: Option<ReplyTo>, source: Source },
     /// What cannot be read or accepted.
     Refuse { rejection: Rejection, reply: Option<ReplyTo>, source: Source },
+    /// Ticks of a schedule are due.
+    Tick { schedule: ScheduleName },
+    /// A schedule is to be another one.
+    Change { change: Change, asker: oneshot::Sender<Changed> },
     /// A worker is alive.
     Beat { heartbeat: Heartbeat, source: Source },
     /// Work that cannot be written; its row goes.
@@ -107,7 +124,21 @@ impl Todo {
         match self {
             Self::Accept { run, .. } | Self::Step { run, .. } | Self::Order { run, .. } => Some(run),
             Self::Lost { key } => Some(&key.run),
-            Self::Refuse { .. } | Self::Beat { .. } => None,
+            Self::Refuse { .. } | Self::Tick { .. } | Self::Change { .. } | Self::Beat { .. } => None,
+        }
+    }
+
+    /// The schedule that may start runs by it.
+    pub(super) fn schedule(&self) -> Option<&ScheduleName> {
+        match self {
+            Self::Tick { schedule } => Some(schedule),
+            Self::Accept { .. }
+            | Self::Step { .. }
+            | Self::Order { .. }
+            | Self::Refuse { .. }
+            | Self::Change { .. }
+            | Self::Beat { .. }
+            | Self::Lost { .. } => None,
         }
     }
 }
@@ -120,6 +151,8 @@ pub(super) fn read(input: Input, topology: &Topology, found: &mut intern::Found)
         Input::Dead(delivery) => dead(delivery, topology),
         Input::Submit(body, asker) => submission(&body, None, Ok(None), Source::Call(asker)),
         Input::Command(command, asker) => order(command, None, Source::Call(asker)),
+        Input::Schedule(change, asker) => Todo::Change { change, asker },
+        Input::Own(Own::Tick(schedule)) => Todo::Tick { schedule },
         Input::Own(Own::Timer(run, timer)) => own(run, machine::Input::Timer(timer)),
         Input::Own(Own::Continue(run)) => own(run, machine::Input::Continue),
         Input::Own(Own::Lost(key)) => Todo::Lost { key },
