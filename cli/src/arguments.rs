@@ -6,7 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, get, lint, list, register, run, scheduler, submit, watch, worker, workflows,
+        cancel, completion, config, dev, get, lint, list, register, run, scheduler, submit, test, watch, worker,
+        workflows,
     },
     ending::Error,
     layers::{self, Layers},
@@ -56,6 +57,8 @@ pub enum Command {
     Cancel(cancel::Options),
     /// Check workflow files
     Lint(lint::Options),
+    /// Rehearse a workflow: actions end as scripts say
+    Test(test::Options),
     /// Settings
     Config(config::Options),
     /// Print completions for a shell
@@ -96,6 +99,7 @@ impl Command {
             | Self::Watch(_)
             | Self::Cancel(_)
             | Self::Lint(_)
+            | Self::Test(_)
             | Self::Config(_)
             | Self::Completion(_) => logging::Kind::Tool,
         }

@@ -11,6 +11,7 @@ pub mod register;
 pub mod run;
 pub mod scheduler;
 pub mod submit;
+pub mod test;
 pub mod watch;
 pub mod worker;
 pub mod workflows;
@@ -38,6 +39,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Error> {
         Command::Watch(options) => watch::run(options).await,
         Command::Cancel(options) => cancel::run(options).await,
         Command::Lint(options) => lint::run(&options),
+        Command::Test(options) => test::run(&options),
         Command::Config(options) => config::run(&options, &arguments.layers),
         Command::Completion(options) => completion::run(&options),
     }

@@ -149,7 +149,8 @@ impl ScriptReader<'_> {
         }
         let map = self.map(path, yaml, &EVENT);
         let at = self.moment(&map);
-        let reason = map.value("reason").and_then(|yaml| self.reader.text(&map.name("reason"), yaml)).map(str::to_owned);
+        let reason =
+            map.value("reason").and_then(|yaml| self.reader.text(&map.name("reason"), yaml)).map(str::to_owned);
         let words = [("cancel", Word::Cancel), ("pause", Word::Pause), ("resume", Word::Resume)];
         let yaml = self.required(&map, "do")?;
         let act = match self.reader.choice(&map.name("do"), yaml, &words)? {

@@ -33,9 +33,7 @@ use super::{
     values,
 };
 use crate::{
-    machine::{
-        self, Command, Input, Now, Run, Step, Timer, fact::Accepted,
-    },
+    machine::{self, Command, Input, Now, Run, Step, Timer, fact::Accepted},
     program::Program,
 };
 

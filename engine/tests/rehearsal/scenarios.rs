@@ -38,14 +38,12 @@ fn every_scenario_comes_out_as_its_script_says() {
 fn play(workflow: &Path, script: &Path) -> Result<(), String> {
     let rendered = |diagnostics: Diagnostics| diagnostics.render(Colour::None);
     let source = |path: &Path| fs::read_to_string(path).expect("it was just found");
-    let (program, warnings) =
-        Program::compile(&source(workflow), &workflow.display().to_string()).map_err(rendered)?;
+    let (program, warnings) = Program::compile(&source(workflow), &workflow.display().to_string()).map_err(rendered)?;
     assert!(warnings.is_empty(), "{}", warnings.render(Colour::None));
     let name = script.display().to_string();
     let script = parse::script(&source(script), &name, program.workflow()).map_err(rendered)?;
     let outcome = rehearsal::play(&[Arc::new(program)], &script).map_err(|error| error.to_string())?;
-    let mut told: Vec<String> =
-        rehearsal::check(&outcome, &script.expect).iter().map(ToString::to_string).collect();
+    let mut told: Vec<String> = rehearsal::check(&outcome, &script.expect).iter().map(ToString::to_string).collect();
     told.extend(outcome.unused.iter().map(ToString::to_string));
     if told.is_empty() {
         return Ok(());

@@ -65,6 +65,10 @@ impl ScriptReader<'_> {
             map.value(key).and_then(|yaml| this.reader.text(&map.name(key), yaml)).map(str::to_owned)
         };
         let (code, message) = (text(self, "code"), text(self, "message"));
-        ExpectedError { code, message, task: map.value("task").and_then(|yaml| self.task_name(&map.name("task"), yaml)) }
+        ExpectedError {
+            code,
+            message,
+            task: map.value("task").and_then(|yaml| self.task_name(&map.name("task"), yaml)),
+        }
     }
 }

@@ -95,7 +95,7 @@ impl ScriptReader<'_> {
             Status::Crashed => {
                 if reason.is_some() || result.is_some() {
                     let message = format!("`{}`: who crashes says nothing", map.path);
-                    self.reader.refuse("crash_speaks", map.span, message, "leave out `result` and `error`");
+                    self.reader.refuse("error_misplaced", map.span, message, "leave out `result` and `error`");
                 }
                 End::Crash
             }
