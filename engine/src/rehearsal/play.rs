@@ -109,16 +109,17 @@ impl<'a> Worker<'a> {
         let task = self.task().expect("who acts is a task");
         let values: Vec<Value> = values::of(&range.values).as_list().map(Iterator::collect).unwrap_or_default();
         let mut performed = Performed { report: None, takes: Duration::ZERO, inputs: Vec::new() };
-        let mut ended = Vec::new();
+        let (mut ended, mut busy) = (Vec::new(), Duration::ZERO);
         for ((index, item), cue) in range.items.iter().zip(values).zip(cues) {
             let scope = self.scope.clone().with_item(item.clone(), index);
             let Tried { attempted, takes, input } = self.attempt(task, &scope, cue);
             performed.takes = performed.takes.max(takes);
+            busy += takes;
             performed.inputs.push(input);
             ended.extend(attempted.map(|attempted| (index, item, attempted)));
         }
         let is_alive = ended.len() == performed.inputs.len();
-        performed.report = is_alive.then(|| Report::Items(items_report(ended)));
+        performed.report = is_alive.then(|| Report::Items(items_report(ended, busy)));
         performed
     }
 
@@ -248,8 +249,9 @@ impl Attempted {
     }
 }
 
-fn items_report(ended: Vec<(ItemIndex, Value, Attempted)>) -> ItemsReport {
-    let mut report = ItemsReport::default();
+fn items_report(ended: Vec<(ItemIndex, Value, Attempted)>, busy: Duration) -> ItemsReport {
+    let busy_us = u64::try_from(busy.as_micros()).unwrap_or(u64::MAX);
+    let mut report = ItemsReport { busy_us, ..ItemsReport::default() };
     let (mut results, mut errors) = (Vec::new(), Vec::new());
     for (index, item, attempted) in ended {
         if attempted.status == Status::Succeeded {
