@@ -31,7 +31,7 @@ use self::{script::Script, stage::Stage};
 use crate::program::Program;
 
 /// Steps of the machine that one rehearsal takes at the most: a retry without an end is noticed by it.
-pub const STEPS_MAX: usize = 1_000_000;
+const STEPS_MAX: usize = 1_000_000;
 
 /// Why a rehearsal came to no end.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,8 +40,11 @@ pub enum Error {
     #[error("there is no workflow to rehearse")]
     NoProgram,
     /// It would go on and on.
-    #[error("the run has not ended after {STEPS_MAX} steps: does a loop or a retry of it never end?")]
-    Endless,
+    #[error("the run has not ended after {steps_max} steps: does a loop or a retry of it never end?")]
+    Endless {
+        /// Steps of the machine that it was given.
+        steps_max: usize,
+    },
 }
 
 /// What a rehearsed run came to.
@@ -87,7 +90,7 @@ pub enum Unused {
 /// [`Error::Endless`], and when there are no programs at all.
 pub fn play(programs: &[Arc<Program>], script: &Script) -> Result<Outcome, Error> {
     let program = programs.first().ok_or(Error::NoProgram)?;
-    Stage::open(program, script).play()
+    Stage::open(program, script).play(STEPS_MAX)
 }
 
 impl std::fmt::Display for Unused {
@@ -97,5 +100,20 @@ impl std::fmt::Display for Unused {
             Self::Outcomes { task, count } => write!(f, "{count} outcomes of {task} were not used"),
             Self::Event(moment) => write!(f, "the event {moment} never came"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    #[test]
+    fn what_never_ends_is_given_up() {
+        let source = "name: w\ntasks:\n  ask: { action: a, retry: { count: 4000000000, when: completed() } }\n";
+        let (program, _) = Program::compile(source, "w.yaml").expect("valid");
+        let script = parse::script("expect: {}", "s.yaml", program.workflow()).expect("valid");
+        let outcome = Stage::open(&Arc::new(program), &script).play(1_000);
+        assert_eq!(outcome, Err(Error::Endless { steps_max: 1_000 }));
     }
 }

@@ -120,7 +120,7 @@ impl Played {
             Err(_) => "endless",
         };
         let place = failure.task.as_ref().map(|task| format!(" in task {task}")).unwrap_or_default();
-        format!("the run: {ended}{place}: {}: {}", failure.code, failure.message)
+        format!("the run ended {ended}{place}: [{}] {}", failure.code, failure.message)
     }
 }
 

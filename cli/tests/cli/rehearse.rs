@@ -74,7 +74,7 @@ fn what_differs_is_told_and_exits_1() {
         tasks.report
           expected  "succeeded"
           got       "not_run"
-        the run: failed in task probe: http_status: no
+        the run ended failed in task probe: [http_status] no
         warning: 1 outcome of probe was not used
         warning: 1 outcome of report was not used
     1 passed, 1 failed

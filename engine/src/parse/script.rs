@@ -127,7 +127,7 @@ impl ScriptReader<'_> {
             let at = map.value("after").map(|yaml| self.task_name(&map.name("after"), yaml).map(Moment::After));
             let name = self.required(&map, "name").and_then(|yaml| self.key_name(&map.name("name"), yaml));
             let payload = map.value("payload").map_or_else(Json::null, |yaml| self.json(yaml));
-            self.reader.refuse_yet(map.span, "a signal", "workflows cannot wait for one in this version");
+            self.reader.refuse_yet(map.span, &format!("`{path}`"), "no workflow of this version waits for a signal");
             if let (Some(at), Some(name)) = (at.unwrap_or(Some(Moment::Start)), name) {
                 events.push(Event { at, act: Act::Signal { name, payload } });
             }
@@ -152,14 +152,14 @@ impl ScriptReader<'_> {
         let reason =
             map.value("reason").and_then(|yaml| self.reader.text(&map.name("reason"), yaml)).map(str::to_owned);
         let words = [("cancel", Word::Cancel), ("pause", Word::Pause), ("resume", Word::Resume)];
-        let yaml = self.required(&map, "do")?;
-        let act = match self.reader.choice(&map.name("do"), yaml, &words)? {
+        let (name, yaml) = (map.name("do"), self.required(&map, "do")?);
+        let act = match self.reader.choice(&name, yaml, &words)? {
             Word::Cancel => Act::Cancel { reason },
             Word::Pause => Act::Pause { reason },
             Word::Resume => Act::Resume,
         };
         if !matches!(act, Act::Cancel { .. }) {
-            self.reader.refuse_yet(yaml.span, "to pause a run", "use `do: cancel`");
+            self.reader.refuse_yet(yaml.span, &format!("this `{name}`"), "`do: cancel` is");
         }
         Some(Event { at: at?, act })
     }
@@ -168,7 +168,7 @@ impl ScriptReader<'_> {
     fn moment(&mut self, map: &Map<'_>) -> Option<Moment> {
         let named: Vec<&Entry> = map.entries.iter().filter(|entry| EVENT[..4].contains(&entry.key.as_str())).collect();
         let [entry] = named.as_slice() else {
-            let message = format!("`{}` says its moment {} times", map.path, named.len());
+            let message = format!("`{}` must have one moment, not {}", map.path, named.len());
             self.reader.refuse("moment_unclear", map.span, message, format!("give one of {}", listed(&EVENT[..4])));
             return None;
         };

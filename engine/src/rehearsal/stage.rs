@@ -25,7 +25,7 @@ use proto::{
 };
 
 use super::{
-    Error, Outcome, STEPS_MAX, Unused,
+    Error, Outcome, Unused,
     cues::Cues,
     play::{Performed, Worker},
     record::Record,
@@ -118,10 +118,10 @@ impl<'s> Stage<'s> {
     }
 
     /// Plays until nothing can happen any more.
-    pub(super) fn play(mut self) -> Result<Outcome, Error> {
+    pub(super) fn play(mut self, steps_max: usize) -> Result<Outcome, Error> {
         while self.run.finished().is_none() {
-            if self.steps > STEPS_MAX {
-                return Err(Error::Endless);
+            if self.steps >= steps_max {
+                return Err(Error::Endless { steps_max });
             }
             if let Some(work) = self.waiting.pop_front() {
                 self.begin(work);

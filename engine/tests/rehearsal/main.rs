@@ -3,4 +3,7 @@
 //! `scenarios` plays the corpus in `tests/scenarios`, `read` is what a script may say, `told` is how differences look,
 //! and `page` holds the example of the guide.
 
+mod page;
+mod read;
 mod scenarios;
+mod told;
