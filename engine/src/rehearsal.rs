@@ -2,7 +2,7 @@
 //!
 //! Nothing is run, no time passes and nothing is random, so the same script always comes to the same end.
 //!
-//! Reading order: [`script`] is what a script says, as [`crate::parse::script`] reads it; `stage` is the world around
+//! Reading order: [`script`] is what a script says, as [`crate::parse::script()`] reads it; `stage` is the world around
 //! the machine, which plays worker, broker and timers; `play` is what a worker does with one piece of work; `cues` says
 //! which scripted outcome the next attempt gets; `record` is what is written down on the way; `values` is how values
 //! travel; and [`expect`] holds the end against what the script expects.

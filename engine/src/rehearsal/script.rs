@@ -10,7 +10,7 @@ use proto::{
     work::{RunStatus, Status},
 };
 
-/// A script, checked against the workflow that it is for: [`crate::parse::script`] reads it.
+/// A script, checked against the workflow that it is for: [`crate::parse::script()`] reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Script {
     /// Values of the workflow's parameters, defaults included.
