@@ -40,7 +40,9 @@ impl Record {
             What::Ended(ended) => {
                 moments.push(Moment::After(self.names[&ended.instance].clone()));
                 let joins = ended.arrivals.iter().filter_map(|arrival| arrival.starts.as_ref());
-                ended.starts.iter().chain(joins).for_each(|start| self.starts(workflow, start, &mut moments));
+                let mut starts: Vec<&Start> = ended.starts.iter().chain(joins).collect();
+                starts.sort_by_key(|start| start.instance);
+                starts.into_iter().for_each(|start| self.starts(workflow, start, &mut moments));
             }
             What::Accepted(_)
             | What::Listed { .. }
