@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`spec`] is a workflow as types, [`parse`] makes it from YAML with every error at once
 //! as a [`diagnostic`], [`duration`] reads `1m30s`, [`parameters`] checks what a job gives,
-//! [`value`] and [`snapshot`] hold what templates read, [`program`] compiles a workflow's templates once and
+//! [`lint`] finds what is allowed and hardly meant, [`value`] and [`snapshot`] hold what templates read, [`program`] compiles a workflow's templates once and
 //! knows which paths each reads, [`evaluate`] asks them on a worker, [`context`] is what a branch has published,
 //! and [`machine`] decides what happens next.
 
@@ -11,6 +11,7 @@ pub mod context;
 pub mod diagnostic;
 pub mod duration;
 pub mod evaluate;
+pub mod lint;
 pub mod machine;
 pub mod parameters;
 pub mod parse;

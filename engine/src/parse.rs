@@ -13,6 +13,7 @@ mod habits;
 mod keys;
 mod load;
 mod outcome;
+pub(crate) mod places;
 mod reader;
 mod scalar;
 mod schema;
@@ -33,7 +34,7 @@ use self::{
 };
 use crate::{
     diagnostic::Diagnostics,
-    spec::{Field, Workflow},
+    spec::{Field, OutcomeTest, Workflow},
 };
 
 /// Reads the workflow in `source`, which messages call `file`. JSON is YAML too.
@@ -77,6 +78,11 @@ pub fn data(source: &str, file: &str) -> Result<Json, Diagnostics> {
         Some(json) if !diagnostics.has_errors() => Ok(json),
         Some(_) | None => Err(diagnostics),
     }
+}
+
+/// The test that `condition` is, when it asks for nothing but how a task ended.
+pub(crate) fn outcome_test(condition: &str) -> Option<OutcomeTest> {
+    outcome::parse(condition)
 }
 
 /// What to write instead of a function that other systems have, such as `ctx` or `success`.

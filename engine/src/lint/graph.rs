@@ -1,0 +1,150 @@
+//! Who starts whom, and with which outcomes.
+
+use std::collections::VecDeque;
+
+use super::statuses::{self, Statuses};
+use crate::spec::{Target, Task, TaskIndex, Workflow};
+
+/// A transition of one task to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Edge {
+    pub(super) from: TaskIndex,
+    pub(super) to: TaskIndex,
+    /// Position of the transition in `next` of the first.
+    pub(super) at: usize,
+    /// With which outcomes of the first it may be taken. Never none.
+    pub(super) may: Statuses,
+    /// With which outcomes it surely is.
+    pub(super) must: Statuses,
+}
+
+/// The transitions of a workflow that can be taken.
+#[derive(Debug)]
+pub(super) struct Graph {
+    inbound: Vec<Vec<Edge>>,
+    outbound: Vec<Vec<Edge>>,
+    reached: Vec<bool>,
+    /// For each task a number that it shares with the tasks of its loops.
+    component: Vec<usize>,
+    in_loop: Vec<bool>,
+}
+
+impl Graph {
+    pub(super) fn of(workflow: &Workflow) -> Self {
+        let count = workflow.tasks.len();
+        let mut inbound = vec![Vec::new(); count];
+        let mut outbound = vec![Vec::new(); count];
+        for (from, task) in workflow.indexed() {
+            for edge in edges(from, task) {
+                inbound[usize::from(edge.to.0)].push(edge);
+                outbound[usize::from(from.0)].push(edge);
+            }
+        }
+        let reached = reached(&outbound, &workflow.entries);
+        let component = components(&outbound, &inbound);
+        let mut sizes = vec![0usize; count];
+        component.iter().for_each(|component| sizes[*component] += 1);
+        let is_own_target = |at: usize| outbound[at].iter().any(|edge| usize::from(edge.to.0) == at);
+        let in_loop = (0..count).map(|at| sizes[component[at]] > 1 || is_own_target(at)).collect();
+        Self { inbound, outbound, reached, component, in_loop }
+    }
+
+    /// The transitions to `task`.
+    pub(super) fn inbound(&self, task: TaskIndex) -> &[Edge] {
+        &self.inbound[usize::from(task.0)]
+    }
+
+    /// The transitions from `task`, in file order.
+    pub(super) fn outbound(&self, task: TaskIndex) -> &[Edge] {
+        &self.outbound[usize::from(task.0)]
+    }
+
+    /// Whether `task` may ever start.
+    pub(super) fn is_reached(&self, task: TaskIndex) -> bool {
+        self.reached[usize::from(task.0)]
+    }
+
+    /// Whether `task` can lead back to itself.
+    pub(super) fn is_in_loop(&self, task: TaskIndex) -> bool {
+        self.in_loop[usize::from(task.0)]
+    }
+
+    /// Whether a loop goes through both tasks, or they are one.
+    pub(super) fn is_same_loop(&self, one: TaskIndex, other: TaskIndex) -> bool {
+        self.component[usize::from(one.0)] == self.component[usize::from(other.0)]
+    }
+
+    /// Whether there is a way from one task to another.
+    pub(super) fn leads(&self, from: TaskIndex, to: TaskIndex) -> bool {
+        reached(&self.outbound, &[from])[usize::from(to.0)]
+    }
+}
+
+fn edges(from: TaskIndex, task: &Task) -> Vec<Edge> {
+    let mut edges = Vec::new();
+    for (at, transition) in task.next.iter().enumerate() {
+        let (may, must) = (statuses::may(&transition.when), statuses::must(&transition.when));
+        if may.is_empty() {
+            continue;
+        }
+        for target in &transition.targets {
+            match target {
+                Target::Task(to) => edges.push(Edge { from, to: *to, at, may, must }),
+                Target::Noop | Target::Continue | Target::Fail => {}
+            }
+        }
+    }
+    edges
+}
+
+fn reached(outbound: &[Vec<Edge>], from: &[TaskIndex]) -> Vec<bool> {
+    let mut reached = vec![false; outbound.len()];
+    let mut open: VecDeque<usize> = from.iter().map(|task| usize::from(task.0)).collect();
+    open.iter().for_each(|task| reached[*task] = true);
+    while let Some(task) = open.pop_front() {
+        for edge in &outbound[task] {
+            let to = usize::from(edge.to.0);
+            if !std::mem::replace(&mut reached[to], true) {
+                open.push_back(to);
+            }
+        }
+    }
+    reached
+}
+
+/// The strongly connected components, by Kosaraju: no recursion, as a file may hold a chain of ten thousand tasks.
+fn components(outbound: &[Vec<Edge>], inbound: &[Vec<Edge>]) -> Vec<usize> {
+    let mut finished = Vec::with_capacity(outbound.len());
+    let mut seen = vec![false; outbound.len()];
+    for root in 0..outbound.len() {
+        if std::mem::replace(&mut seen[root], true) {
+            continue;
+        }
+        let mut open = vec![(root, 0)];
+        while let Some((task, next)) = open.last_mut() {
+            match outbound[*task].get(*next).map(|edge| usize::from(edge.to.0)) {
+                Some(to) => {
+                    *next += 1;
+                    if !std::mem::replace(&mut seen[to], true) {
+                        open.push((to, 0));
+                    }
+                }
+                None => {
+                    finished.push(*task);
+                    open.pop();
+                }
+            }
+        }
+    }
+    let mut component = vec![usize::MAX; outbound.len()];
+    for root in finished.into_iter().rev() {
+        let mut open = vec![root];
+        while let Some(task) = open.pop() {
+            if component[task] == usize::MAX {
+                component[task] = root;
+                open.extend(inbound[task].iter().map(|edge| usize::from(edge.from.0)));
+            }
+        }
+    }
+    component
+}
