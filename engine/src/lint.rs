@@ -7,8 +7,9 @@
 //!
 //! Reading order: `reads` is what each template reads, `statuses` is with which outcomes a condition can hold, `graph`
 //! is who starts whom, `exclusion` which tasks never run both, `flow` what is defined where. On these stand the rules:
-//! `names`, `undefined`, `paths`, `transitions`, `joins`, `unused`, `settings`, `inputs`.
+//! `names`, `undefined`, `paths`, `transitions`, `joins` with `conflicts`, `unused`, `settings`, `inputs`.
 
+mod conflicts;
 mod exclusion;
 mod flow;
 mod graph;

@@ -1,12 +1,9 @@
 //! `leveret lint`: workflow files, checked without running them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
-use engine::{
-    diagnostic::{Diagnostic, Diagnostics, Severity},
-    program::Program,
-};
+use engine::diagnostic::{Diagnostic, Diagnostics, Severity};
 use proto::SCHEMA;
 use serde::Serialize;
 
@@ -25,6 +22,9 @@ pub struct Options {
     /// How problems are printed: with excerpts, as a document, or as annotations of GitHub
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
 }
 
 /// How problems are printed.
@@ -61,12 +61,12 @@ struct Problem {
     help: Option<String>,
 }
 
-/// Checks every file. Warnings alone are no error.
+/// Checks every file. Warnings alone are no error, unless that is asked for.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn run(options: &Options) -> Result<Exit, Error> {
-    let checked = options.files.iter().map(|file| check(file)).collect::<Result<Vec<_>, _>>()?;
+    let checked = options.files.iter().map(|file| definition::check(file)).collect::<Result<Vec<_>, _>>()?;
     let text = match options.output {
         Format::Text => text(&checked),
         Format::Json => json(&checked),
@@ -75,15 +75,8 @@ pub fn run(options: &Options) -> Result<Exit, Error> {
     if !text.is_empty() {
         output::print(&text)?;
     }
-    if checked.iter().any(Diagnostics::has_errors) { Ok(Exit::Usage) } else { Ok(Exit::Done) }
-}
-
-fn check(file: &Path) -> Result<Diagnostics, Error> {
-    let source = definition::read(file)?;
-    match Program::compile(&source, &file.display().to_string()) {
-        Ok((_, warnings)) => Ok(warnings),
-        Err(diagnostics) => Ok(diagnostics),
-    }
+    let fails = |diagnostics: &Diagnostics| diagnostics.has_errors() || (options.strict && !diagnostics.is_empty());
+    if checked.iter().any(fails) { Ok(Exit::Usage) } else { Ok(Exit::Done) }
 }
 
 fn text(checked: &[Diagnostics]) -> String {

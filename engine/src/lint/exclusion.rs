@@ -12,7 +12,7 @@ use super::{
 use crate::spec::{Join, TaskIndex, Workflow};
 
 /// In larger workflows nothing is taken for excluded: the work grows with the square of the tasks.
-pub(super) const TASKS_MAX: usize = 2_000;
+pub(super) const TASKS_MAX: usize = 1_000;
 
 /// With which outcomes of tasks that run once something happens; with any, of a task that is not named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -132,8 +132,8 @@ fn tell(task: &Task, schema: &Value, error: &ValidationError<'_>, spot: Spot<'_>
         }
         ValidationErrorKind::Type { kind } => {
             let kinds: Vec<&str> = match kind {
-                TypeKind::Single(kind) => vec![kind.as_str()],
-                TypeKind::Multiple(kinds) => kinds.iter().map(|kind| kind.as_str()).collect(),
+                TypeKind::Single(kind) => vec![named(kind.as_str())],
+                TypeKind::Multiple(kinds) => kinds.iter().map(|kind| named(kind.as_str())).collect(),
             };
             let message = format!("`{name}` must be {}, not {}", kinds.join(" or "), described(error.instance()));
             warn(found, "wrong_input", place.value(), message, "the task would fail with `input_invalid`");
@@ -145,6 +145,19 @@ fn tell(task: &Task, schema: &Value, error: &ValidationError<'_>, spot: Spot<'_>
             format!("`{name}`: {error}"),
             "the task would fail with `input_invalid`",
         ),
+    }
+}
+
+/// A type of JSON Schema in the words of the language.
+fn named(kind: &str) -> &str {
+    match kind {
+        "boolean" => "a boolean",
+        "number" => "a number",
+        "integer" => "a whole number",
+        "string" => "a text",
+        "array" => "a list",
+        "object" => "a map",
+        other => other,
     }
 }
 

@@ -70,12 +70,24 @@ impl Defined<'_> {
             Subject::Workflow(name) if !self.workflow.contains(name) => {
                 let message = format!("`workflow.{name}` is neither in `vars` nor published by any task");
                 let candidates = self.workflow.iter().copied();
-                Some(missing("unknown_workflow_key", message, name, candidates, "add it to `vars`, or `publish` it"))
+                let other = match name {
+                    // As Argo says them.
+                    "parameters" => "parameters are read as `parameters.NAME`",
+                    "name" | "status" => "what there is to know of the run is in `run`: `run.workflow`, `run.status`",
+                    _ => "add it to `vars`, or `publish` it",
+                };
+                Some(missing("unknown_workflow_key", message, name, candidates, other))
             }
             Subject::Workflow(name) => self.too_early(read, name),
             Subject::Task(task, Some(field)) if !TASK_FIELDS.contains(&field) => {
                 let message = format!("a task has no `{field}`: `{}`", read.written(path));
-                let other = format!("`task.{task}` has {}", listed(TASK_FIELDS));
+                let other = match field {
+                    "output" | "outputs" | "value" | "stdout" | "json" | "data" => {
+                        format!("did you mean `task.{task}.result`?")
+                    }
+                    "outcome" | "state" | "conclusion" => format!("did you mean `task.{task}.status`?"),
+                    _ => format!("`task.{task}` has {}", listed(TASK_FIELDS)),
+                };
                 Some(missing("unknown_field", message, field, TASK_FIELDS.into_iter(), &other))
             }
             Subject::Task(task, Some(field)) if field != "status" && matches!(read.moment, Moment::Var(_)) => {
@@ -110,6 +122,9 @@ impl Defined<'_> {
         let Moment::Var(at) = read.moment else { return None };
         let (message, help) = match self.vars.iter().position(|var| *var == name) {
             Some(position) if position < at => return None,
+            Some(position) if position == at => {
+                (format!("the var `{name}` reads itself"), "give the value that it begins with".to_owned())
+            }
             Some(_) => (format!("the var `{name}` is evaluated after this one"), format!("move `{name}` up")),
             None => (
                 format!("`workflow.{name}` is published by a task, and no task has run when `vars` are evaluated"),

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostics,
-    spec::{Field, Node, Target, Task, TaskIndex, Transition, When},
+    spec::{Field, Node, OutcomeTest, Target, Task, TaskIndex, Transition, When},
 };
 
 pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
@@ -30,8 +30,13 @@ fn check_transition(lint: &Lint<'_>, index: TaskIndex, at: usize, transition: &T
     let task = &lint.workflow.task(index).name;
     let spot = lint.transition(index, at);
     if statuses::may(&transition.when).is_empty() {
-        let message = format!("this transition of `{task}` is never taken: no outcome fits its condition");
-        let help = "a task either succeeds or fails: `succeeded() and failed()` never holds";
+        let (why, help) = match &transition.when {
+            When::Outcome(OutcomeTest::Constant(_)) => ("its condition is `false`", "leave the transition out"),
+            When::Outcome(_) | When::Expression(_) => {
+                ("no outcome fits its condition", "a task has one outcome: `succeeded() and failed()` never holds")
+            }
+        };
+        let message = format!("this transition of `{task}` is never taken: {why}");
         warn(found, "never_taken", spot.at("when").value(), message, help);
     }
     let has_effect = !transition.publish.is_empty() || spot.has("do");
@@ -113,10 +118,20 @@ fn check_loops(lint: &Lint<'_>, found: &mut Diagnostics) {
             continue;
         }
         let names = listed(tasks.iter().map(|task| lint.workflow.task(*task).name.as_str()));
-        let message = format!("the loop of {names} never ends: whatever comes out, it goes on");
+        let how = match tasks.iter().any(|task| !leaves(lint, *task).is_empty()) {
+            true => "ends only when a task of it fails, and the run with it",
+            false => "never ends: whatever comes out, it goes on",
+        };
+        let message = format!("the loop of {names} {how}");
         let help = "give a transition that leads on in the loop a `when` that becomes false";
         warn(found, "endless_loop", lint.workflow.task(first).span, message, help);
     }
+}
+
+/// The outcomes of `index` after which its loop does not surely go on.
+fn leaves(lint: &Lint<'_>, index: TaskIndex) -> Statuses {
+    let within = lint.graph.outbound(index).iter().filter(|edge| lint.graph.is_same_loop(edge.to, index));
+    Statuses::ALL.without(within.fold(Statuses::NONE, |all, edge| all.or(edge.must)))
 }
 
 /// Whether the loop of `index` may end there. That a run fails by it is no way to leave a loop.
@@ -125,9 +140,7 @@ fn has_exit(lint: &Lint<'_>, index: TaskIndex) -> bool {
     if task.join.is_some() {
         return true;
     }
-    let within = lint.graph.outbound(index).iter().filter(|edge| lint.graph.is_same_loop(edge.to, index));
-    let goes_on = within.fold(Statuses::NONE, |all, edge| all.or(edge.must));
-    let leaves = Statuses::ALL.without(goes_on);
+    let leaves = leaves(lint, index);
     let is_out = |target: &Target| match target {
         Target::Task(to) => !lint.graph.is_same_loop(*to, index),
         Target::Noop | Target::Fail => true,

@@ -108,14 +108,23 @@ impl Doubt<'_> {
         let written = self.written;
         let place = match self.moment.task() {
             Some(task) => format!("before `{}`", lint.name(task)),
-            None => "in any run".to_owned(),
+            None => "that ever runs".to_owned(),
         };
         let (message, help) = match self.key {
             Key::Workflow(name) => {
                 let publishers = lint.publishers(name);
-                let names = listed(publishers.iter().map(|task| lint.name(*task)));
                 let message = format!("`{written}` is undefined here: nothing publishes it {place}");
-                (message, format!("{names} publishes it, later or in another branch: join that first"))
+                let names = listed(publishers.iter().map(|task| lint.name(*task)));
+                let help = match publishers.as_slice() {
+                    [task] if self.is_own(*task) => format!("{names} itself publishes it, and only later"),
+                    [_] => format!(
+                        "{names} publishes it, later or in another branch: lead from there to here, or join that branch"
+                    ),
+                    _ => format!(
+                        "{names} publish it, later or in other branches: lead from there to here, or join these"
+                    ),
+                };
+                (message, help)
             }
             Key::Ended(task) | Key::Error(task) if self.is_own(task) => {
                 let message = format!("`{written}` is undefined here: `{}` has not ended yet", lint.name(task));
