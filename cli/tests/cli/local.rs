@@ -84,7 +84,7 @@ fn lint_fails_for_warnings_only_when_it_is_strict() {
     );
     let lenient = leveret(&["lint", &path]).expect(0).stdout;
     assert!(lenient.contains("unknown_input") && lenient.contains("did you mean `timeout`?"), "{lenient}");
-    assert!(lenient.contains(&format!("{path}:5:38")), "{lenient}");
+    assert!(lenient.contains(&format!("{path}:5:37")), "{lenient}");
     assert_eq!(leveret(&["lint", "--strict", &path]).expect(2).stdout, lenient);
 }
 

@@ -87,8 +87,11 @@ impl Conditions {
 
     fn start(&self, inbound: &[Edge], join: Option<Join>) -> Option<Condition> {
         match join {
+            // Until a way to each was found, none to the join was. So conditions only ever grow weaker, and this ends.
             Some(Join::All) => {
-                by_source(inbound).iter().filter_map(|edges| self.of_any(edges)).reduce(|left, right| left.both(&right))
+                let sources: Option<Vec<Condition>> =
+                    by_source(inbound).iter().map(|edges| self.of_any(edges)).collect();
+                sources?.into_iter().reduce(|left, right| left.both(&right))
             }
             Some(Join::Count(_)) | None => self.of_any(inbound),
         }

@@ -208,7 +208,7 @@ impl<'a> Flow<'a> {
             // Those that arrive cannot all be among the ones that lack it. Ways that were not looked at yet take
             // nothing away: they count as if they brought everything.
             if without < needed {
-                known.insert(number, Presence::Sure);
+                known.sure.insert(number);
             }
         }
         Some(known)

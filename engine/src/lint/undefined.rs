@@ -106,14 +106,19 @@ impl Moment {
 impl Doubt<'_> {
     fn tell_never(&self, lint: &Lint<'_>, found: &mut Diagnostics) {
         let written = self.written;
-        let place = match self.moment.task() {
-            Some(task) => format!("before `{}`", lint.name(task)),
-            None => "that ever runs".to_owned(),
+        let before = self.moment.task().map(|task| lint.name(task));
+        let never = |what: &str| match before {
+            Some(task) => format!("does not {what} before `{task}`"),
+            None => format!("does not ever {what}"),
         };
         let (message, help) = match self.key {
             Key::Workflow(name) => {
                 let publishers = lint.publishers(name);
-                let message = format!("`{written}` is undefined here: nothing publishes it {place}");
+                let why = match before {
+                    Some(task) => format!("nothing publishes it before `{task}`"),
+                    None => "no task that ever runs publishes it".to_owned(),
+                };
+                let message = format!("`{written}` is undefined here: {why}");
                 let names = listed(publishers.iter().map(|task| lint.name(*task)));
                 let help = match publishers.as_slice() {
                     [task] if self.is_own(*task) => format!("{names} itself publishes it, and only later"),
@@ -141,12 +146,11 @@ impl Doubt<'_> {
                 )
             }
             Key::Ended(task) => {
-                let message = format!("`{written}` is undefined here: `{}` does not run {place}", lint.name(task));
+                let message = format!("`{written}` is undefined here: `{}` {}", lint.name(task), never("run"));
                 (message, "let a transition lead from it to here, or join its branch first".to_owned())
             }
             Key::Error(task) => {
-                let message =
-                    format!("`{written}` is undefined here: `{}` does not run and fail {place}", lint.name(task));
+                let message = format!("`{written}` is undefined here: `{}` {}", lint.name(task), never("run and fail"));
                 (message, "only a task that did not succeed has an `error`".to_owned())
             }
         };

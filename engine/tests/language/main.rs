@@ -2,6 +2,7 @@
 
 mod broken;
 mod hostile;
+mod laws;
 mod lint;
 mod parameters;
 mod valid;
