@@ -1,6 +1,9 @@
 //! Files that are read and hardly mean what they say: what lint tells of each.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use leveret_engine::{
     diagnostic::{Colour, Diagnostic, Diagnostics, Severity},
@@ -101,6 +104,33 @@ fn what_is_right_is_passed() {
     for (name, source) in super::files("valid").into_iter().filter(|(name, _)| !odd.contains(&name.as_str())) {
         let found = checked(&name, &source);
         assert!(found.is_empty(), "{}", found.render(Colour::None));
+    }
+}
+
+/// A chain of tasks that publish and read, into which loops lead back, with a join over many of them.
+fn large(tasks: usize) -> String {
+    let mut source = "name: large\ntasks:\n  t0: { next: [{ publish: { k0: 1, last: 0 }, do: t1 }] }\n".to_owned();
+    for at in 1..tasks {
+        let (before, next) = (at - 1, (at + 1).min(tasks - 1));
+        source.push_str(&format!(
+            "  t{at}:\n    action: core.echo\n    input: {{ message: \"{{{{ workflow.k{before} }}}}{{{{ task.t{before}.result }}}}\" }}\n    \
+             next:\n      - {{ when: succeeded(), publish: {{ k{at}: 1, last: {at} }}, do: [t{next}, join] }}\n      \
+             - {{ when: result == 1, do: [t{}] }}\n",
+            at / 2 + 1,
+        ));
+    }
+    source.push_str("  join: { join: all, action: core.echo, input: { message: \"{{ workflow.last }}\" } }\n");
+    source
+}
+
+#[test]
+fn large_files_end_soon() {
+    for tasks in [50, 900, 3_000] {
+        let begun = Instant::now();
+        let found = checked("large.yaml", &large(tasks));
+        assert!(!found.has_errors(), "{}", found.render(Colour::None));
+        // Far above what it takes, so that a slow machine passes and a wrong order of growth does not.
+        assert!(begun.elapsed() < Duration::from_secs(60), "{tasks} tasks took {:?}", begun.elapsed());
     }
 }
 
