@@ -18,17 +18,28 @@ type Last<'w> = BTreeMap<&'w str, BTreeSet<Write>>;
 pub(super) struct Writes<'w> {
     contested: BTreeSet<&'w str>,
     seen: Vec<Last<'w>>,
+    /// Where each task leads that publishes a contested key.
+    leads: BTreeMap<TaskIndex, Vec<bool>>,
 }
 
 impl<'w> Writes<'w> {
     pub(super) fn of(lint: &Lint<'w>) -> Self {
         let workflow = lint.workflow;
-        let mut writes = Self { contested: contested(lint), seen: vec![Last::new(); workflow.tasks.len()] };
-        if workflow.tasks.len() > exclusion::TASKS_MAX || writes.contested.is_empty() {
+        let seen = vec![Last::new(); workflow.tasks.len()];
+        let mut writes = Self { contested: BTreeSet::new(), seen, leads: BTreeMap::new() };
+        if workflow.tasks.len() > exclusion::TASKS_MAX || !workflow.tasks.iter().any(|task| task.join.is_some()) {
             return writes;
         }
-        let mut open: BTreeSet<TaskIndex> = workflow.indexed().map(|(index, _)| index).collect();
-        while let Some(index) = open.pop_first() {
+        for (key, tasks) in contested(lint) {
+            writes.contested.insert(key);
+            for task in tasks {
+                writes.leads.entry(task).or_insert_with(|| lint.graph.reached_from(task));
+            }
+        }
+        let ranked = |task: TaskIndex| (lint.graph.rank(task), task);
+        let mut open: BTreeSet<(usize, TaskIndex)> =
+            writes.leads.keys().flat_map(|task| lint.graph.outbound(*task)).map(|edge| ranked(edge.to)).collect();
+        while let Some((_, index)) = open.pop_first() {
             let mut seen = Last::new();
             for edge in lint.graph.inbound(index) {
                 for (key, last) in writes.along(lint, edge) {
@@ -38,7 +49,7 @@ impl<'w> Writes<'w> {
             let known = &mut writes.seen[usize::from(index.0)];
             if *known != seen {
                 *known = seen;
-                open.extend(lint.graph.outbound(index).iter().map(|edge| edge.to));
+                open.extend(lint.graph.outbound(index).iter().map(|edge| ranked(edge.to)));
             }
         }
         writes
@@ -76,11 +87,19 @@ impl<'w> Writes<'w> {
             let meet =
                 |(one, other): &(usize, usize)| sources[*one].condition.excludes(&sources[*other].condition).is_none();
             let conflict =
-                pairs.filter(meet).find_map(|(one, other)| conflict(lint, &brought[one][key], &brought[other][key]));
+                pairs.filter(meet).find_map(|(one, other)| self.conflict(&brought[one][key], &brought[other][key]));
             if let Some((left, right)) = conflict {
                 tell(lint, join, key, [left, right], found);
             }
         }
+    }
+
+    /// Two writes of one key, neither of which has seen the other.
+    fn conflict(&self, left: &BTreeSet<Write>, right: &BTreeSet<Write>) -> Option<(Write, Write)> {
+        let leads = |from: TaskIndex, to: TaskIndex| self.leads[&from][usize::from(to.0)];
+        let is_apart =
+            |(one, other): &(Write, Write)| one.0 != other.0 && !leads(one.0, other.0) && !leads(other.0, one.0);
+        left.difference(right).flat_map(|one| right.difference(left).map(move |other| (*one, *other))).find(is_apart)
     }
 
     fn brought(&self, lint: &Lint<'w>, source: &Source) -> Last<'w> {
@@ -92,23 +111,16 @@ impl<'w> Writes<'w> {
     }
 }
 
-/// The keys that more than one task publishes.
-fn contested<'w>(lint: &Lint<'w>) -> BTreeSet<&'w str> {
+/// The keys that more than one task publishes, with these tasks.
+fn contested<'w>(lint: &Lint<'w>) -> BTreeMap<&'w str, BTreeSet<TaskIndex>> {
     let mut publishers: BTreeMap<&str, BTreeSet<TaskIndex>> = BTreeMap::new();
     for (index, task) in lint.workflow.indexed() {
         for (key, _) in task.next.iter().flat_map(|transition| &transition.publish) {
             publishers.entry(key.as_str()).or_default().insert(index);
         }
     }
-    publishers.into_iter().filter(|(_, tasks)| tasks.len() > 1).map(|(key, _)| key).collect()
-}
-
-/// Two writes of one key, neither of which has seen the other.
-fn conflict(lint: &Lint<'_>, left: &BTreeSet<Write>, right: &BTreeSet<Write>) -> Option<(Write, Write)> {
-    let is_apart = |(one, other): &(Write, Write)| {
-        one.0 != other.0 && !lint.graph.leads(one.0, other.0) && !lint.graph.leads(other.0, one.0)
-    };
-    left.difference(right).flat_map(|one| right.difference(left).map(move |other| (*one, *other))).find(is_apart)
+    publishers.retain(|_, tasks| tasks.len() > 1);
+    publishers
 }
 
 fn tell(lint: &Lint<'_>, join: &Task, key: &str, [left, right]: [Write; 2], found: &mut Diagnostics) {

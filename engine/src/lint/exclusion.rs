@@ -56,7 +56,8 @@ impl Conditions {
         conditions.find_once(workflow, graph);
         loop {
             let mut has_changed = false;
-            for (index, task) in workflow.indexed().filter(|(index, _)| graph.is_reached(*index)) {
+            for index in graph.order().iter().copied().filter(|index| graph.is_reached(*index)) {
+                let task = workflow.task(index);
                 let start = match task.inbound.is_empty() {
                     true => Some(Condition::default()),
                     false => conditions.start(graph.inbound(index), task.join),
@@ -101,7 +102,8 @@ impl Conditions {
     fn find_once(&mut self, workflow: &Workflow, graph: &Graph) {
         loop {
             let before = self.once.len();
-            for (index, task) in workflow.indexed().filter(|(index, _)| !graph.is_in_loop(*index)) {
+            for index in graph.order().iter().copied().filter(|index| !graph.is_in_loop(*index)) {
+                let task = workflow.task(index);
                 let sources = by_source(graph.inbound(index));
                 let is_single = |edges: &Vec<Edge>| {
                     self.once.contains(&edges[0].from)

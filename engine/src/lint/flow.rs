@@ -3,7 +3,7 @@
 //! A branch sees what it started from, how its own tasks ended and what they published; a join sees what the branches
 //! bring that it waits for. So of every key it is known, at every task, whether it is surely there, maybe, or never.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     exclusion::by_source,
@@ -164,19 +164,14 @@ impl<'a> Flow<'a> {
     }
 
     fn settle(&mut self) {
-        let mut open: VecDeque<TaskIndex> = self.workflow.entries.iter().copied().collect();
-        let mut is_open = vec![false; self.starts.len()];
-        while let Some(task) = open.pop_front() {
-            is_open[usize::from(task.0)] = false;
+        let ranked = |task: TaskIndex| (self.graph.rank(task), task);
+        let mut open: BTreeSet<(usize, TaskIndex)> = self.workflow.entries.iter().copied().map(ranked).collect();
+        while let Some((_, task)) = open.pop_first() {
             let start = self.start(task);
             let known = &mut self.starts[usize::from(task.0)];
             if known.as_ref() != Some(&start) {
                 *known = Some(start);
-                for edge in self.graph.outbound(task) {
-                    if !std::mem::replace(&mut is_open[usize::from(edge.to.0)], true) {
-                        open.push_back(edge.to);
-                    }
-                }
+                open.extend(self.graph.outbound(task).iter().map(|edge| ranked(edge.to)));
             }
         }
     }
@@ -194,21 +189,26 @@ impl<'a> Flow<'a> {
                     Join::Count(count) => usize::try_from(count).unwrap_or(usize::MAX),
                 };
                 let arrived: Vec<Known> = sources.iter().filter_map(|edges| any(edges)).collect();
-                self.joined(&arrived, needed)
+                self.joined(&arrived, sources.len(), needed)
             }
         };
         joined.unwrap_or_else(|| self.vars())
     }
 
     /// Of several branches a join has all that `needed` of them must bring, whichever they are.
-    fn joined(&self, arrived: &[Known], needed: usize) -> Option<Known> {
+    fn joined(&self, arrived: &[Known], sources: usize, needed: usize) -> Option<Known> {
         let mut known = arrived.iter().cloned().reduce(|one, other| one.either(&other))?;
-        for number in 0..self.numbers.len() {
-            let without = arrived.iter().filter(|known| !known.sure.has(number)).count();
-            // Those that arrive cannot all be among the ones that lack it. Ways that were not looked at yet take
-            // nothing away: they count as if they brought everything.
-            if without < needed {
-                known.sure.insert(number);
+        // Ways that were not looked at yet take nothing away: they count as if they brought everything.
+        if arrived.len() < needed {
+            known.sure.0.fill(u64::MAX);
+        } else if needed == sources {
+            arrived.iter().for_each(|one| known.sure.or(&one.sure));
+        } else {
+            for number in 0..self.numbers.len() {
+                // Those that arrive cannot all be among the ones that lack it.
+                if arrived.iter().filter(|known| !known.sure.has(number)).count() < needed {
+                    known.sure.insert(number);
+                }
             }
         }
         Some(known)

@@ -27,6 +27,10 @@ pub(super) struct Graph {
     /// For each task a number that it shares with the tasks of its loops.
     component: Vec<usize>,
     in_loop: Vec<bool>,
+    /// Every task, each after those that lead to it, loops aside.
+    order: Vec<TaskIndex>,
+    /// Where in it each task stands.
+    ranks: Vec<usize>,
 }
 
 impl Graph {
@@ -41,12 +45,17 @@ impl Graph {
             }
         }
         let reached = reached(&outbound, &workflow.entries);
-        let component = components(&outbound, &inbound);
+        let order = order(&outbound);
+        let mut ranks = vec![0; count];
+        order.iter().enumerate().for_each(|(rank, task)| ranks[*task] = rank);
+        let component = components(&order, &inbound);
         let mut sizes = vec![0usize; count];
         component.iter().for_each(|component| sizes[*component] += 1);
         let is_own_target = |at: usize| outbound[at].iter().any(|edge| usize::from(edge.to.0) == at);
         let in_loop = (0..count).map(|at| sizes[component[at]] > 1 || is_own_target(at)).collect();
-        Self { inbound, outbound, reached, component, in_loop }
+        let indices: Vec<TaskIndex> = workflow.indexed().map(|(index, _)| index).collect();
+        let order = order.into_iter().map(|at| indices[at]).collect();
+        Self { inbound, outbound, reached, component, in_loop, order, ranks }
     }
 
     /// The transitions to `task`.
@@ -57,6 +66,16 @@ impl Graph {
     /// The transitions from `task`, in file order.
     pub(super) fn outbound(&self, task: TaskIndex) -> &[Edge] {
         &self.outbound[usize::from(task.0)]
+    }
+
+    /// Every task, each after those that lead to it, loops aside: what goes over them in this order ends soon.
+    pub(super) fn order(&self) -> &[TaskIndex] {
+        &self.order
+    }
+
+    /// Where in [`Graph::order`] `task` stands.
+    pub(super) fn rank(&self, task: TaskIndex) -> usize {
+        self.ranks[usize::from(task.0)]
     }
 
     /// Whether `task` may ever start.
@@ -74,9 +93,9 @@ impl Graph {
         self.component[usize::from(one.0)] == self.component[usize::from(other.0)]
     }
 
-    /// Whether there is a way from one task to another.
-    pub(super) fn leads(&self, from: TaskIndex, to: TaskIndex) -> bool {
-        reached(&self.outbound, &[from])[usize::from(to.0)]
+    /// For each task, whether there is a way to it from `task`.
+    pub(super) fn reached_from(&self, task: TaskIndex) -> Vec<bool> {
+        reached(&self.outbound, &[task])
     }
 }
 
@@ -112,8 +131,8 @@ fn reached(outbound: &[Vec<Edge>], from: &[TaskIndex]) -> Vec<bool> {
     reached
 }
 
-/// The strongly connected components, by Kosaraju: no recursion, as a file may hold a chain of ten thousand tasks.
-fn components(outbound: &[Vec<Edge>], inbound: &[Vec<Edge>]) -> Vec<usize> {
+/// The tasks in reverse postorder. No recursion, as a file may hold a chain of ten thousand.
+fn order(outbound: &[Vec<Edge>]) -> Vec<usize> {
     let mut finished = Vec::with_capacity(outbound.len());
     let mut seen = vec![false; outbound.len()];
     for root in 0..outbound.len() {
@@ -136,12 +155,18 @@ fn components(outbound: &[Vec<Edge>], inbound: &[Vec<Edge>]) -> Vec<usize> {
             }
         }
     }
-    let mut component = vec![usize::MAX; outbound.len()];
-    for root in finished.into_iter().rev() {
-        let mut open = vec![root];
+    finished.reverse();
+    finished
+}
+
+/// The strongly connected components, by Kosaraju: each is named by one of its tasks.
+fn components(order: &[usize], inbound: &[Vec<Edge>]) -> Vec<usize> {
+    let mut component = vec![usize::MAX; order.len()];
+    for root in order {
+        let mut open = vec![*root];
         while let Some(task) = open.pop() {
             if component[task] == usize::MAX {
-                component[task] = root;
+                component[task] = *root;
                 open.extend(inbound[task].iter().map(|edge| usize::from(edge.from.0)));
             }
         }

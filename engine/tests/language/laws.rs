@@ -22,8 +22,14 @@ use proto::{
     work::{Phase, RunStatus, Status, WorkKey},
 };
 
-/// Conditions, and whether each holds for an outcome when what nobody can know beforehand comes out as said.
-const CONDITIONS: [(&str, fn(Status, bool) -> bool); 8] = [
+/// Whether a condition holds for an outcome, when what nobody can know beforehand comes out as said.
+type Holds = fn(Status, bool) -> bool;
+
+/// A transition: its condition, which key it publishes, and where it leads.
+type Transition = (usize, Option<usize>, Vec<usize>);
+
+/// Conditions, as a file says them and as they are.
+const CONDITIONS: [(&str, Holds); 8] = [
     ("true", |_, _| true),
     ("succeeded()", |status, _| status == Status::Succeeded),
     ("failed()", |status, _| status != Status::Succeeded),
@@ -87,7 +93,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 /// The transitions of each task, as the file says them.
-fn transitions(knots: &[Knot]) -> Vec<Vec<(usize, Option<usize>, Vec<usize>)>> {
+fn transitions(knots: &[Knot]) -> Vec<Vec<Transition>> {
     let mut all: Vec<Vec<_>> = knots
         .iter()
         .map(|knot| {
