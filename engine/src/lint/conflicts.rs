@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Lint, exclusion, graph::Edge, joins::Source, statuses, warn};
+use super::{Lint, exclusion, graph::Edge, joins::Source, warn};
 use crate::{
     diagnostic::Diagnostics,
     spec::{Task, TaskIndex},
@@ -59,8 +59,8 @@ impl<'w> Writes<'w> {
     fn along(&self, lint: &Lint<'w>, edge: &Edge) -> Last<'w> {
         let mut last = self.seen[usize::from(edge.from.0)].clone();
         for (at, transition) in lint.workflow.task(edge.from).next.iter().enumerate() {
-            let is_sure = at == edge.at || statuses::must(&transition.when).includes(edge.may);
-            if !is_sure && !statuses::may(&transition.when).overlaps(edge.may) {
+            let is_sure = at == edge.at || lint.graph.must(edge.from, at).includes(edge.may);
+            if !is_sure && !lint.graph.may(edge.from, at).overlaps(edge.may) {
                 continue;
             }
             let keys = transition.publish.iter().map(|(key, _)| key.as_str());

@@ -9,7 +9,7 @@ use super::{
     exclusion::by_source,
     graph::{Edge, Graph},
     reads::{self, Moment, Read, Subject},
-    statuses::{self, Statuses},
+    statuses::Statuses,
 };
 use crate::{
     spec::{Join, TaskIndex, Workflow},
@@ -243,11 +243,11 @@ impl<'a> Flow<'a> {
     /// Adds what the transitions of `task` before `until` publish when the one at `at` is taken.
     fn publish(&self, known: &mut Known, task: TaskIndex, at: usize, until: usize) {
         let next = &self.workflow.task(task).next;
-        let taken = statuses::may(&next[at].when);
+        let taken = self.graph.may(task, at);
         for (position, transition) in next.iter().enumerate().take(until) {
             let presence = match () {
-                () if position == at || statuses::must(&transition.when).includes(taken) => Presence::Sure,
-                () if statuses::may(&transition.when).overlaps(taken) => Presence::Maybe,
+                () if position == at || self.graph.must(task, position).includes(taken) => Presence::Sure,
+                () if self.graph.may(task, position).overlaps(taken) => Presence::Maybe,
                 () => continue,
             };
             for (key, _) in &transition.publish {
@@ -289,8 +289,9 @@ impl<'a> Flow<'a> {
         for (index, task) in self.workflow.indexed().filter(|(index, _)| self.graph.is_reached(*index)) {
             self.put(&mut known, Key::Ended(index), Presence::Maybe);
             self.put(&mut known, Key::Error(index), Presence::Maybe);
-            let live = task.next.iter().filter(|transition| !statuses::may(&transition.when).is_empty());
-            for (key, _) in live.flat_map(|transition| &transition.publish) {
+            let is_live = |at: &usize| !self.graph.may(index, *at).is_empty();
+            let live = (0..task.next.len()).filter(is_live);
+            for (key, _) in live.flat_map(|at| &task.next[at].publish) {
                 self.put(&mut known, Key::Workflow(key.as_str()), Presence::Maybe);
             }
         }

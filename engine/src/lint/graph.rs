@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::statuses::{self, Statuses};
-use crate::spec::{Target, Task, TaskIndex, Workflow};
+use crate::spec::{Target, Task, TaskIndex, When, Workflow};
 
 /// A transition of one task to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(super) struct Edge {
 /// The transitions of a workflow that can be taken.
 #[derive(Debug)]
 pub(super) struct Graph {
+    /// Of every transition of every task the outcomes with which it may be taken, and with which it surely is.
+    outcomes: Vec<Vec<(Statuses, Statuses)>>,
     inbound: Vec<Vec<Edge>>,
     outbound: Vec<Vec<Edge>>,
     reached: Vec<bool>,
@@ -38,8 +40,14 @@ impl Graph {
         let count = workflow.tasks.len();
         let mut inbound = vec![Vec::new(); count];
         let mut outbound = vec![Vec::new(); count];
+        let of_when = |when: &When| (statuses::may(when), statuses::must(when));
+        let outcomes: Vec<Vec<_>> = workflow
+            .tasks
+            .iter()
+            .map(|task| task.next.iter().map(|transition| of_when(&transition.when)).collect())
+            .collect();
         for (from, task) in workflow.indexed() {
-            for edge in edges(from, task) {
+            for edge in edges(from, task, &outcomes[usize::from(from.0)]) {
                 inbound[usize::from(edge.to.0)].push(edge);
                 outbound[usize::from(from.0)].push(edge);
             }
@@ -55,7 +63,17 @@ impl Graph {
         let in_loop = (0..count).map(|at| sizes[component[at]] > 1 || is_own_target(at)).collect();
         let indices: Vec<TaskIndex> = workflow.indexed().map(|(index, _)| index).collect();
         let order = order.into_iter().map(|at| indices[at]).collect();
-        Self { inbound, outbound, reached, component, in_loop, order, ranks }
+        Self { outcomes, inbound, outbound, reached, component, in_loop, order, ranks }
+    }
+
+    /// The outcomes of `task` with which its transition at `at` may be taken.
+    pub(super) fn may(&self, task: TaskIndex, at: usize) -> Statuses {
+        self.outcomes[usize::from(task.0)][at].0
+    }
+
+    /// The outcomes of `task` with which its transition at `at` surely is taken.
+    pub(super) fn must(&self, task: TaskIndex, at: usize) -> Statuses {
+        self.outcomes[usize::from(task.0)][at].1
     }
 
     /// The transitions to `task`.
@@ -99,10 +117,9 @@ impl Graph {
     }
 }
 
-fn edges(from: TaskIndex, task: &Task) -> Vec<Edge> {
+fn edges(from: TaskIndex, task: &Task, outcomes: &[(Statuses, Statuses)]) -> Vec<Edge> {
     let mut edges = Vec::new();
-    for (at, transition) in task.next.iter().enumerate() {
-        let (may, must) = (statuses::may(&transition.when), statuses::must(&transition.when));
+    for ((at, transition), (may, must)) in task.next.iter().enumerate().zip(outcomes.iter().copied()) {
         if may.is_empty() {
             continue;
         }
