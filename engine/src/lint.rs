@@ -26,7 +26,7 @@ mod unused;
 
 use std::collections::BTreeMap;
 
-use self::{graph::Graph, reads::Read};
+use self::{exclusion::Conditions, graph::Graph, reads::Read};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     parse::places::{Places, Spot},
@@ -45,6 +45,7 @@ struct Lint<'a> {
     places: Places,
     reads: Vec<Read<'a>>,
     graph: Graph,
+    conditions: Conditions,
     actions: &'a Actions,
 }
 
@@ -58,12 +59,14 @@ const RULES: [fn(&Lint<'_>, &mut Diagnostics); 7] =
 #[must_use]
 pub fn check(program: &Program, source: &str, file: &str, actions: &Actions) -> Diagnostics {
     let workflow = program.workflow();
+    let graph = Graph::of(workflow);
     let lint = Lint {
         workflow,
         source,
         places: Places::of(source),
         reads: reads::of(workflow),
-        graph: Graph::of(workflow),
+        conditions: Conditions::of(workflow, &graph),
+        graph,
         actions,
     };
     let mut found = Diagnostics::new(file, source);

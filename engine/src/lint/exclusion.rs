@@ -72,6 +72,11 @@ impl Conditions {
         }
     }
 
+    /// Whether `task` starts at most once in a run, as far as is known.
+    pub(super) fn is_once(&self, task: TaskIndex) -> bool {
+        self.once.contains(&task)
+    }
+
     /// The condition under which `edge` is taken; `None` when it never is.
     pub(super) fn of_edge(&self, edge: &Edge) -> Option<Condition> {
         let mut condition = self.starts[usize::from(edge.from.0)].clone()?;

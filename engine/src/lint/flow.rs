@@ -6,9 +6,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    exclusion::by_source,
+    Lint,
+    exclusion::{Conditions, by_source},
     graph::{Edge, Graph},
-    reads::{self, Moment, Read, Subject},
+    reads::{self, Moment, Subject},
     statuses::Statuses,
 };
 use crate::{
@@ -54,6 +55,7 @@ pub(super) struct Known {
 pub(super) struct Flow<'a> {
     workflow: &'a Workflow,
     graph: &'a Graph,
+    conditions: &'a Conditions,
     tasks: HashMap<&'a str, TaskIndex>,
     numbers: HashMap<Key<'a>, usize>,
     /// What each transition takes for granted by asking for it in `when`.
@@ -115,10 +117,12 @@ impl Known {
 
 impl<'a> Flow<'a> {
     /// `None` when the workflow is too large to be looked at.
-    pub(super) fn of(workflow: &'a Workflow, graph: &'a Graph, reads: &'a [Read<'a>]) -> Option<Self> {
+    pub(super) fn of(lint: &'a Lint<'a>) -> Option<Self> {
+        let Lint { workflow, graph, conditions, reads, .. } = lint;
         let mut flow = Self {
-            workflow,
+            workflow: *workflow,
             graph,
+            conditions,
             tasks: workflow.indexed().map(|(index, task)| (task.name.as_str(), index)).collect(),
             numbers: HashMap::new(),
             assumed: HashMap::new(),
@@ -211,7 +215,21 @@ impl<'a> Flow<'a> {
                 }
             }
         }
+        self.forget_errors(arrived, &mut known);
         Some(known)
+    }
+
+    /// Of a task that runs more than once, a join has the end that came last: another branch may bring a good one.
+    fn forget_errors(&self, arrived: &[Known], known: &mut Known) {
+        for (key, error) in &self.numbers {
+            let Key::Error(task) = key else { continue };
+            let Some(ended) = self.numbers.get(&Key::Ended(*task)).filter(|_| !self.conditions.is_once(*task)) else {
+                continue;
+            };
+            if arrived.iter().any(|one| one.maybe.has(*ended) && !one.sure.has(*error)) {
+                known.sure.remove(*error);
+            }
+        }
     }
 
     /// What is known when a run begins.

@@ -3,7 +3,7 @@
 use super::{
     Lint,
     conflicts::Writes,
-    exclusion::{Condition, Conditions, by_source},
+    exclusion::{Condition, by_source},
     graph::Edge,
     warn,
 };
@@ -16,7 +16,6 @@ use crate::{
 const SOURCES_MAX: usize = 12;
 
 pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
-    let conditions = Conditions::of(lint.workflow, &lint.graph);
     let writes = Writes::of(lint);
     for (index, task) in lint.workflow.indexed().filter(|(index, _)| lint.graph.is_reached(*index)) {
         let Some(join) = task.join else { continue };
@@ -27,7 +26,7 @@ pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
         let live = lint.graph.inbound(index).iter().copied().filter(|edge| lint.graph.is_reached(edge.from));
         let sources: Vec<Source> = by_source(&live.collect::<Vec<_>>())
             .into_iter()
-            .map(|edges| Source { condition: conditions.of_any(&edges).unwrap_or_default(), edges })
+            .map(|edges| Source { condition: lint.conditions.of_any(&edges).unwrap_or_default(), edges })
             .collect();
         match unsatisfied(lint, &sources, needed) {
             Some(reason) => {

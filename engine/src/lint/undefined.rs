@@ -23,7 +23,7 @@ struct Doubt<'a> {
 }
 
 pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
-    let Some(flow) = Flow::of(lint.workflow, &lint.graph, &lint.reads) else { return };
+    let Some(flow) = Flow::of(lint) else { return };
     for read in &lint.reads {
         let Some(known) = flow.at(read.moment) else { continue };
         for path in read.paths().filter(|path| read.requires(path)) {

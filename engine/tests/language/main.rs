@@ -1,8 +1,9 @@
 //! The language: files that are read, files that are refused, and values for parameters.
 
+mod agreement;
 mod broken;
 mod hostile;
-mod laws;
+
 mod lint;
 mod parameters;
 mod valid;

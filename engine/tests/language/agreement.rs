@@ -86,6 +86,21 @@ fn knots() -> impl Strategy<Value = Vec<Knot>> {
     prop::collection::vec(knot, 2..7)
 }
 
+/// Few tasks that succeed or fail, of which the last joins two: where lint says that they exclude each other.
+fn forks() -> impl Strategy<Value = Vec<Knot>> {
+    let decided =
+        || (0..3usize, 0..8usize).prop_map(|(condition, to)| Way { condition, publishes: None, to: vec![to] });
+    let knot = (0..8usize, 0..3usize, prop::collection::vec(decided(), 1..3))
+        .prop_map(|(from, from_condition, ways)| Knot { join: 0, from, from_condition, ways });
+    (prop::collection::vec(knot, 4..6), 0..8usize, 0..8usize).prop_map(|(mut knots, one, other)| {
+        let count = knots.len();
+        let join = Knot { join: 2, from: one % count, from_condition: 0, ways: Vec::new() };
+        knots[other % count].ways.push(Way { condition: 0, publishes: None, to: vec![count - 1] });
+        knots.push(join);
+        knots
+    })
+}
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event =
         (0..8usize, 0..ENDS.len(), any::<u8>()).prop_map(|(which, status, coins)| Event { which, status, coins });
@@ -307,6 +322,11 @@ proptest! {
 
     #[test]
     fn lint_and_the_machine_agree(knots in knots(), events in events()) {
+        check(&knots, &events)?;
+    }
+
+    #[test]
+    fn what_excludes_each_other_never_joins(knots in forks(), events in events()) {
         check(&knots, &events)?;
     }
 }
