@@ -103,11 +103,11 @@ impl Conditions {
         }
     }
 
-    /// Finds the tasks that start at most once in a run.
+    /// Finds the tasks that start at most once in a run. None of a loop is found, as each waits for the one before.
     fn find_once(&mut self, workflow: &Workflow, graph: &Graph) {
         loop {
             let before = self.once.len();
-            for index in graph.order().iter().copied().filter(|index| !graph.is_in_loop(*index)) {
+            for index in graph.order().iter().copied() {
                 let task = workflow.task(index);
                 let sources = by_source(graph.inbound(index));
                 let is_single = |edges: &Vec<Edge>| {

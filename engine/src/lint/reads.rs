@@ -115,6 +115,11 @@ impl<'w> Read<'w> {
         self.paths().any(|path| subject(path) == Subject::Task(task, Some("status")))
     }
 
+    /// Whether it asks for the status of any task, and so may read of others only what goes with it.
+    pub(super) fn asks_any_status(&self) -> bool {
+        self.paths().any(|path| matches!(subject(path), Subject::Task(_, Some("status"))))
+    }
+
     /// Where `path` stands in `file`, which holds this template.
     pub(super) fn span(&self, path: &Path, file: &str) -> Span {
         within_text(self.text, &path.range, file).unwrap_or(self.text.span)

@@ -53,6 +53,8 @@ fn check_path<'a>(
         (Presence::Sure, _) => {}
         // A key of `output` that cannot be evaluated is left out, which is what most want of a run that failed.
         (Presence::Maybe, Moment::Output) => {}
+        // `task.a.result if task.a.status == "succeeded" else task.b.result` is a way to say that it is either.
+        (Presence::Maybe, _) if !matches!(key, Key::Workflow(_)) && read.asks_any_status() => {}
         (Presence::Maybe, _) => doubt.tell_maybe(lint, flow, found),
         (Presence::Never, _) => doubt.tell_never(lint, found),
     }
