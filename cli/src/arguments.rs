@@ -6,9 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, get, graph, lint, list, register, run, schedule, scheduler, submit, test, watch,
-        worker,
-        workflows,
+        cancel, completion, config, dev, get, graph, lint, list, register, run, schedule, scheduler, submit, test,
+        watch, worker, workflows,
     },
     ending::Error,
     layers::{self, Layers},
