@@ -8,7 +8,7 @@ use tera::{Tera, value::Key};
 pub use crate::template::compile::TemplateProblem;
 use crate::{
     snapshot::Scope,
-    spec::{DurationField, Field, Items, Node, Retry, Span, Task, TaskIndex, Text, When, Workflow},
+    spec::{DurationField, Field, Items, Node, Pool, Retry, Span, Task, TaskIndex, Text, When, Workflow},
     template::{
         compile::{self, Form, Gives, Template},
         fault, filters, guard,
@@ -98,7 +98,7 @@ impl Program {
             let before = builder.list.len();
             let piece = builder.piece(&field.node, place);
             let paths = builder.list[before..].iter().flat_map(Compiled::reads).collect::<Vec<_>>();
-            for phase in phases(place) {
+            for phase in phases(place, place.task.map(|task| workflow.task(task))) {
                 let set = reads.entry((place.task, *phase)).or_default();
                 set.paths.extend(paths.iter().cloned());
                 if *phase == Phase::Settle {
@@ -358,9 +358,13 @@ fn without_vars(workflow: &Workflow, reads: &mut BTreeMap<(Option<TaskIndex>, Ph
 }
 
 /// The phases that evaluate what stands at `place`.
-fn phases(place: Place) -> &'static [Phase] {
+fn phases(place: Place, task: Option<&Task>) -> &'static [Phase] {
+    // What follows the end of a child is asked when no worker has it at hand.
     match (place.purpose, place.has_items) {
-        (Purpose::Vars | Purpose::Delay, _) => &[Phase::Prepare],
+        (Purpose::Retry, false) if task.is_some_and(|task| task.action().is_none()) => &[Phase::Settle],
+        // How often a transition may say `retry` is asked with the transitions.
+        (Purpose::Retry, _) if task.is_some_and(Task::says_retry) => &[Phase::Act, Phase::Settle],
+        (Purpose::Vars | Purpose::Limits | Purpose::Delay, _) => &[Phase::Prepare],
         (Purpose::Output, _) => &[Phase::Output],
         (Purpose::Items, _) => &[Phase::Items],
         (Purpose::Input | Purpose::Timeout | Purpose::Retry, _) => &[Phase::Act],
@@ -373,6 +377,8 @@ fn phases(place: Place) -> &'static [Phase] {
 fn fields(workflow: &Workflow) -> Vec<(&Field, Place)> {
     let run = |purpose| Place { task: None, has_items: false, purpose };
     let mut all: Vec<(&Field, Place)> = workflow.vars.iter().map(|(_, field)| (field, run(Purpose::Vars))).collect();
+    let limits = duration_field(&workflow.timeout).into_iter().chain(&workflow.concurrency);
+    all.extend(limits.map(|field| (field, run(Purpose::Limits))));
     for (index, task) in workflow.indexed() {
         let place = |purpose| Place { task: Some(index), has_items: task.items.is_some(), purpose };
         all.extend(task_fields(task).into_iter().map(|(field, purpose)| (field, place(purpose))));
@@ -383,7 +389,13 @@ fn fields(workflow: &Workflow) -> Vec<(&Field, Place)> {
 
 fn task_fields(task: &Task) -> Vec<(&Field, Purpose)> {
     let mut all = vec![(&task.input, Purpose::Input)];
-    all.extend(duration_field(&task.delay).map(|field| (field, Purpose::Delay)));
+    let wait = task.wait_for.as_ref().and_then(|wait| duration_field(&wait.timeout));
+    let pool = match &task.pool {
+        Pool::Evaluated(field) => Some(field),
+        Pool::Named(_) => None,
+    };
+    let before = [duration_field(&task.delay), wait, pool];
+    all.extend(before.into_iter().flatten().map(|field| (field, Purpose::Delay)));
     all.extend(duration_field(&task.timeout).map(|field| (field, Purpose::Timeout)));
     if let Some(Retry { count, delay, max_delay, when, .. }) = &task.retry {
         all.extend(
@@ -393,7 +405,7 @@ fn task_fields(task: &Task) -> Vec<(&Field, Purpose)> {
                 .map(|field| (field, Purpose::Retry)),
         );
     }
-    if let Some(Items { list, concurrency, tolerate }) = &task.items {
+    if let Some(Items { list, concurrency, tolerate, on_error: _ }) = &task.items {
         let fields = [Some(list), concurrency.as_ref(), tolerate.as_ref()];
         all.extend(fields.into_iter().flatten().map(|field| (field, Purpose::Items)));
     }

@@ -47,14 +47,12 @@ fn failure() -> Failure {
 }
 
 fn start(instance: u32, task: u16, stage: Entry) -> Start {
-    Start { instance: Instance(instance), task: TaskIndex(task), stage }
+    Start { instance: Instance(instance), task: TaskIndex(task), stage, again: 0 }
 }
 
 fn accepted(reply: Option<ReplyTo>) -> What {
-    What::Accepted(Accepted {
-        run: parse("nightly-2026-12-01"),
-        workflow: parse("check-fleet"),
-        definition: stored("the source of check-fleet", 1_311),
+    let definition = stored("the source of check-fleet", 1_311);
+    What::Accepted(Box::new(Accepted {
         parameters: vec![
             (parse("hosts"), ValueRef::Stored(stored("many hosts", 2_048))),
             (parse("port"), inline("443")),
@@ -62,13 +60,16 @@ fn accepted(reply: Option<ReplyTo>) -> What {
         labels: BTreeMap::from([("team".to_owned(), "ops".to_owned())]),
         prepare: true,
         reply,
-    })
+        ..Accepted::of(parse("nightly-2026-12-01"), parse("check-fleet"), definition)
+    }))
 }
 
 /// Of a run as a whole.
 fn of_runs() -> Vec<(&'static str, What)> {
     let reply = ReplyTo { queue: "leveret.reply.me".into(), correlation_id: Some("7".into()) };
     let begun = What::Begun {
+        deadline: None,
+        concurrency: None,
         vars: vec![(parse("started_with"), inline("3"))],
         starts: vec![
             start(1, 0, Entry::Prepare),
@@ -84,7 +85,14 @@ fn of_runs() -> Vec<(&'static str, What)> {
         ("accepted", accepted(None)),
         ("accepted_with_reply", accepted(Some(reply))),
         ("begun", begun),
-        ("failing", What::Failing { failure: failure().at(&parse("probe")), dropped: vec![Instance(2), Instance(5)] }),
+        (
+            "failing",
+            What::Failing {
+                failure: failure().at(&parse("probe")),
+                dropped: vec![Instance(2), Instance(5)],
+                stops: false,
+            },
+        ),
         ("canceling", What::Canceling { reason: Some("not needed".into()), dropped: vec![Instance(2)] }),
         ("concluding", What::Concluding),
         ("finished", finished),
@@ -122,7 +130,10 @@ fn of_tasks() -> Vec<(&'static str, What)> {
         ("retrying", What::Retrying { instance, status: Status::TimedOut, failure: Some(failure()), until: at() }),
         ("returned", What::Returned { instance: Some(instance), serial: 3, alone: true }),
         ("returned_run", What::Returned { instance: None, serial: 1, alone: false }),
-        ("settling", What::Settling { instance, status: Status::Crashed, failure: Some(failure()) }),
+        (
+            "settling",
+            What::Settling { instance, status: Status::Crashed, failure: Some(failure()), result: None, error: None },
+        ),
         ("ended", What::Ended(Box::new(ended))),
         ("ended_bare", What::Ended(Box::new(bare))),
     ]
@@ -138,6 +149,7 @@ fn of_items() -> Vec<(&'static str, What)> {
         item_bytes_max: 20,
     };
     let report = ItemsReport {
+        called: Vec::new(),
         succeeded: set(&[(0, 40), (50, 2)]),
         failed: set(&[(41, 1)]),
         retry: vec![(500, set(&[(42, 2)]))],

@@ -70,11 +70,12 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// One execution of a workflow. Chosen by the client or made by [`RunId::fresh`].
+    /// One execution of a workflow. Chosen by the client or made by [`RunId::fresh`], or that of a child run, which
+    /// has a `~` in it: [`RunId::child`].
     RunId,
     "run id",
     "1 to 128 of A-Z a-z 0-9 . _ : @ -",
-    |text| within(text, 128) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
+    |text| within(text, RUN_ID_BYTES_MAX) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-~".contains(&b))
 );
 text_id!(
     /// The name of a workflow.
@@ -114,7 +115,44 @@ text_id!(
     |text| within(text, 128) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
 );
 
+/// The longest run id, in bytes.
+const RUN_ID_BYTES_MAX: usize = 128;
+
 impl RunId {
+    /// The id of the run that the task started as `instance` calls with its work number `serial`, for `item` if it has
+    /// items. Always the same, so that a child is started once.
+    ///
+    /// `order-17~3.1` and `order-17~3.1.42`. What would be too long becomes a digest behind the two bytes by which
+    /// [`Shard::of`] finds the shard of the outermost run: all its descendants share it.
+    #[must_use]
+    pub fn child(&self, instance: Instance, serial: u32, item: Option<ItemIndex>) -> Self {
+        let place = item.map_or_else(|| format!("{instance}.{serial}"), |item| format!("{instance}.{serial}.{item}"));
+        let plain = format!("{self}~{place}");
+        let id = match plain.len() <= RUN_ID_BYTES_MAX {
+            true => plain,
+            false => format!("~{:04x}.{}", self.shard_hash(), &Digest::of(plain.as_bytes()).to_string()[..32]),
+        };
+        Self(id.into())
+    }
+
+    /// Whether this is the id of a child run, which no client may choose.
+    #[must_use]
+    pub fn is_child(&self) -> bool {
+        self.as_str().contains('~')
+    }
+
+    /// The number by which a run's shard is found: that of its outermost run.
+    fn shard_hash(&self) -> u16 {
+        let (root, rest) = self.as_str().split_once('~').unwrap_or((self.as_str(), ""));
+        if root.is_empty()
+            && let Some(hash) = rest.get(..4).and_then(|head| u16::from_str_radix(head, 16).ok())
+        {
+            return hash;
+        }
+        let hash = blake3::hash(root.as_bytes());
+        u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])
+    }
+
     /// A new id that sorts by the time of its making (UUID version 7).
     #[must_use]
     pub fn fresh() -> Self {
@@ -179,9 +217,7 @@ impl Shard {
     /// The shard of `run` among `shards`, which is fixed when a store is first migrated.
     #[must_use]
     pub fn of(run: &RunId, shards: u16) -> Self {
-        let hash = blake3::hash(run.as_str().as_bytes());
-        let head = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
-        Self(head % shards.max(1))
+        Self(run.shard_hash() % shards.max(1))
     }
 }
 
@@ -271,6 +307,23 @@ mod tests {
         let digest = Digest::of(b"leveret");
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!("zz".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn children_stay_in_the_shard_of_their_outermost_run() {
+        for root in ["r", "order-17", &"x".repeat(128)] {
+            let root: RunId = root.parse().expect("valid");
+            let mut run = root.clone();
+            for depth in 0..40 {
+                run = run.child(Instance(depth), 1, (depth % 2 == 0).then_some(ItemIndex(7)));
+                assert!(run.is_child() && run.as_str().parse::<RunId>().is_ok(), "{run}");
+                assert_eq!(Shard::of(&run, 4096), Shard::of(&root, 4096), "{run}");
+            }
+        }
+        let root: RunId = "order-17".parse().expect("valid");
+        assert_eq!(root.child(Instance(3), 1, None).as_str(), "order-17~3.1");
+        assert_eq!(root.child(Instance(3), 1, Some(ItemIndex(42))).as_str(), "order-17~3.1.42");
+        assert!(!root.is_child());
     }
 
     #[test]

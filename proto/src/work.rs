@@ -39,6 +39,9 @@ pub struct Work {
     /// How the task ended, for phase `settle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+    /// The workflow that a child run of this task is to run, for phase `act`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<Stored>,
     /// When it was published, by the scheduler's clock.
     pub dispatched_at: Timestamp,
 }
@@ -51,6 +54,9 @@ pub struct Ended {
     /// Present when the status is not `succeeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// `retry` is to be asked before the transitions, as this was an attempt: a child run ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks_retry: bool,
 }
 
 /// How an attempt, an item or a task ended.

@@ -5,7 +5,10 @@ use proto::{
     view::{self, Summary},
 };
 
-use super::run::{At, Latest, Run, TaskState};
+use super::{
+    live::At,
+    run::{Latest, Run, TaskState},
+};
 use crate::spec::{TaskIndex, Workflow};
 
 /// How much of a task is left to do.
@@ -90,7 +93,8 @@ impl Run {
     fn status_of(&self, latest: &Latest) -> &'static str {
         match (latest.ended, self.live.get(&latest.instance).map(|live| &live.at)) {
             (Some(status), _) => status.as_str(),
-            (None, Some(At::Delayed(_) | At::BackingOff(_))) => "waiting",
+            (None, Some(At::Waiting(_) | At::Delayed(_) | At::BackingOff(_))) => "waiting",
+            (None, Some(_)) if self.is_held(latest.instance) => "waiting",
             (None, _) => "running",
         }
     }

@@ -59,7 +59,9 @@ pub enum Purpose {
     Vars,
     /// One of the run's `output`.
     Output,
-    /// A task's `delay`.
+    /// The run's `timeout` or `concurrency`.
+    Limits,
+    /// What must be known before a task is sent: its `delay`, its `pool`, how long it waits for a signal.
     Delay,
     /// `with_items`, `concurrency` or `tolerate`.
     Items,

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use leveret_engine::spec::{
-    Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Retry, SiteId, Span, Target, Task, TaskIndex, Text,
-    Transition, When, Workflow,
+    Backoff, Call, DurationField, Field, Items, Join, Node, OnItemError, OutcomeTest, Pool, Retry, SiteId, Span,
+    Target, Task, TaskIndex, Text, Transition, When, Workflow,
 };
 use proto::json::Json;
 
@@ -118,6 +118,10 @@ impl Flow {
             tasks,
             entries,
             output,
+            timeout: None,
+            concurrency: None,
+            exclusive: Vec::new(),
+            finally: None,
             sites: sites.0,
         }
     }
@@ -128,7 +132,8 @@ impl Flow {
             Kind::Plain => ("test.act", None),
             Kind::Empty => ("core.noop", None),
             Kind::Items { .. } => {
-                ("test.act", Some(Items { list: sites.literal("[]"), concurrency: None, tolerate: None }))
+                let on_error = OnItemError::Continue;
+                ("test.act", Some(Items { list: sites.literal("[]"), concurrency: None, tolerate: None, on_error }))
             }
         };
         let retry = (step.retries > 0 && !matches!(step.kind, Kind::Empty)).then(|| Retry {
@@ -142,9 +147,10 @@ impl Flow {
         Task {
             name: name(at),
             span: Span::default(),
-            action: action.into(),
+            call: Call::Action(action.into()),
+            wait_for: None,
             input: sites.literal("{}"),
-            pool: "default".parse().expect("valid"),
+            pool: Pool::Named("default".parse().expect("valid")),
             join: step.joins.map(|join| match join {
                 JoinKind::All => Join::All,
                 JoinKind::Count(count) => Join::Count(count),

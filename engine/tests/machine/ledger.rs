@@ -2,7 +2,7 @@
 
 use proto::{
     id::Instance,
-    outcome::{Report, Settlement},
+    outcome::{Report, RunPrepared, Settlement},
     work::{Phase, Status, WorkKey},
 };
 use serde_json::json;
@@ -50,7 +50,7 @@ pub fn reported(book: &mut Book<'_>, key: &WorkKey, report: &Report) {
             book.look_at_items(id);
         }
         (Stage::Acting, Report::Acted(acted)) => book.acted(id, acted),
-        (Stage::Preparing, Report::Delay { delay_ms }) => book.delay(id, *delay_ms),
+        (Stage::Preparing, Report::TaskPrepared(prepared)) => book.delay(id, prepared.delay_ms),
         (Stage::Listing, Report::Listed(_)) => {
             let Kind::Items { count, concurrency, tolerate } = book.flow.steps[task].kind else { panic!("no items") };
             book.listed(id, Fan::new(item_bytes(count), concurrency, tolerate));
@@ -81,7 +81,7 @@ fn handed_back(book: &mut Book<'_>, id: u32) {
 
 fn own(book: &mut Book<'_>, report: &Report) {
     match (book.own, report) {
-        (Own::Preparing, Report::Vars(vars)) => {
+        (Own::Preparing, Report::RunPrepared(RunPrepared { vars, .. })) => {
             book.begin(vars.iter().map(|(key, value)| (key.to_string(), value_of(value))).collect());
         }
         (Own::Preparing, Report::Unable(failure)) => book.fail(failure.code.clone()),

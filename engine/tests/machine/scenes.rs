@@ -176,7 +176,7 @@ fn a_run_with_vars_asks_to_go_on_once() {
 vars: { v: '{{ now() }}' }
 tasks: { a: { next: [{ do: b }] }, b: { next: [{ do: b }] } }",
     );
-    let commands = stage.report("run/-/prepare.1", Report::Vars(vec![("v".parse().expect("valid"), value("1"))]));
+    let commands = stage.report("run/-/prepare.1", super::stage::vars(vec![("v".parse().expect("valid"), value("1"))]));
     assert_eq!(commands.iter().filter(|command| **command == Command::Continue).count(), 1);
 }
 

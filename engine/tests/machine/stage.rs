@@ -1,7 +1,5 @@
 //! A run on a stage: a workflow file, and a hand that tells the machine what happens.
 
-use std::collections::BTreeMap;
-
 use leveret_engine::{
     machine::{
         self, Command, Input, Now, Run, Step,
@@ -12,10 +10,10 @@ use leveret_engine::{
 };
 use proto::{
     failure::Failure,
-    id::{Digest, ItemIndex},
+    id::{Digest, ItemIndex, KeyName},
     items::ItemSet,
     json::Json,
-    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, Report, Settlement},
+    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, Report, RunPrepared, Settlement, TaskPrepared},
     time::Timestamp,
     value::{Stored, ValueRef},
     work::{Status, WorkKey},
@@ -39,16 +37,11 @@ impl Stage {
         let source = format!("name: scene\n{yaml}");
         let (spec, _) = parse(&source, "scene.yaml").unwrap_or_else(|errors| panic!("{errors:?}"));
         let now = Timestamp::from_millis(1_000_000);
-        let prepare = spec.vars.iter().any(|(_, field)| field.literal().is_none());
-        let accepted = Accepted {
-            run: "run".parse().expect("valid"),
-            workflow: spec.name.clone(),
-            definition: Stored { digest: Digest::of(b"scene"), bytes: 5 },
-            parameters: Vec::new(),
-            labels: BTreeMap::new(),
-            prepare,
-            reply: None,
-        };
+        let accepted = Accepted::of(
+            "run".parse().expect("valid"),
+            spec.name.clone(),
+            Stored { digest: Digest::of(b"scene"), bytes: 5 },
+        );
         let (run, Step { facts, commands }) = machine::accept(&spec, accepted, Now { at: now, flights_max: 8 });
         Self { spec, run, facts, commands, flights_max: 8, now }
     }
@@ -104,7 +97,7 @@ pub fn value(json: &str) -> ValueRef {
 /// An attempt of a task without items; transitions at `fired` fire and publish.
 pub fn acted(status: Status, fired: &[u16], published: &[(&str, &str)]) -> Report {
     let published = published.iter().map(|(key, json)| (key.parse().expect("valid"), value(json))).collect();
-    attempt(status, Next::Settled(Settlement { fired: fired.to_vec(), published }))
+    attempt(status, Next::Settled(Settlement { fired: fired.to_vec(), published, retries: None }))
 }
 
 pub fn attempt(status: Status, next: Next) -> Report {
@@ -132,4 +125,14 @@ pub fn set(items: &[u32]) -> ItemSet {
 pub fn done(items: &[u32]) -> ItemsReport {
     let results = ValueRef::Inline(Json::of(items).expect("JSON"));
     ItemsReport { succeeded: set(items), results: Some(results), ..ItemsReport::default() }
+}
+
+/// A run was prepared.
+pub fn vars(vars: Vec<(KeyName, ValueRef)>) -> Report {
+    Report::RunPrepared(RunPrepared { vars, ..RunPrepared::default() })
+}
+
+/// A task was prepared: it has this delay.
+pub fn prepared(delay_ms: u64) -> Report {
+    Report::TaskPrepared(TaskPrepared { delay_ms, ..TaskPrepared::default() })
 }

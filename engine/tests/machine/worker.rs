@@ -82,8 +82,8 @@ impl<'f> Worker<'f> {
         let step = sent.key.task.as_ref().map(|(name, _)| position(name));
         match (sent.key.phase, step) {
             (Phase::Prepare | Phase::Output | Phase::Items, _) if choices.chance(9) => unable(),
-            (Phase::Prepare, None) => Report::Vars(vec![("v".parse().expect("valid"), self.value())]),
-            (Phase::Prepare, Some(_)) => Report::Delay { delay_ms: choices.next(3) as u64 * 10 },
+            (Phase::Prepare, None) => super::stage::vars(vec![("v".parse().expect("valid"), self.value())]),
+            (Phase::Prepare, Some(_)) => super::stage::prepared(choices.next(3) as u64 * 10),
             (Phase::Items, Some(step)) => self.listed(step),
             (Phase::Act, Some(step)) if !sent.items.is_empty() => self.range(sent, step, owed, choices),
             (Phase::Act, Some(step)) => self.act(sent, step, choices),
@@ -127,7 +127,7 @@ impl<'f> Worker<'f> {
     }
 
     fn settle(&mut self, step: usize, status: Status, choices: &mut Choices) -> Settlement {
-        let mut settlement = Settlement { fired: Vec::new(), published: BTreeMap::new() };
+        let mut settlement = Settlement::default();
         for (at, edge) in (0u16..).zip(&self.flow.steps[step].next) {
             let holds = match edge.when {
                 Condition::Always => true,
