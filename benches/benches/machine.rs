@@ -35,15 +35,8 @@ struct Play<'a> {
 
 impl<'a> Play<'a> {
     fn start(spec: &'a Workflow, items: u32, item_us: u64) -> Self {
-        let accepted = Accepted {
-            run: "bench".parse().expect("valid"),
-            workflow: spec.name.clone(),
-            definition: Stored { digest: Digest::of(b"bench"), bytes: 5 },
-            parameters: Vec::new(),
-            labels: Default::default(),
-            prepare: false,
-            reply: None,
-        };
+        let definition = Stored { digest: Digest::of(b"bench"), bytes: 5 };
+        let accepted = Accepted::of("bench".parse().expect("valid"), spec.name.clone(), definition);
         let (run, step) = machine::accept(spec, accepted, now());
         let mut play = Self { spec, run, work: VecDeque::new(), facts: Vec::new(), items, item_us };
         play.take(step);
@@ -72,6 +65,10 @@ impl<'a> Play<'a> {
                 | Command::Disarm(_)
                 | Command::Broadcast(_)
                 | Command::Announce(_)
+                | Command::Spawn(_)
+                | Command::Child(..)
+                | Command::Parent(_)
+                | Command::Enqueue(_)
                 | Command::Continue => {}
             }
         }
@@ -91,7 +88,7 @@ impl<'a> Play<'a> {
                     status: Status::Succeeded,
                     result: ValueRef::null(),
                     failure: None,
-                    next: Next::Settled(Settlement { fired: vec![0], published: Default::default() }),
+                    next: Next::Settled(Settlement { fired: vec![0], ..Settlement::default() }),
                     busy_ms: 1,
                 }),
             },

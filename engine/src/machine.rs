@@ -14,6 +14,8 @@ pub mod fact;
 pub mod fanout;
 pub mod run;
 
+pub mod again;
+
 mod admit;
 mod call;
 mod close;

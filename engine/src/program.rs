@@ -8,7 +8,7 @@ use tera::{Tera, value::Key};
 pub use crate::template::compile::TemplateProblem;
 use crate::{
     snapshot::Scope,
-    spec::{DurationField, Field, Items, Node, Pool, Retry, Span, Task, TaskIndex, Text, When, Workflow},
+    spec::{Call, DurationField, Field, Items, Node, Pool, Retry, Span, Task, TaskIndex, Text, When, Workflow},
     template::{
         compile::{self, Form, Gives, Template},
         fault, filters, guard,
@@ -367,7 +367,7 @@ fn phases(place: Place, task: Option<&Task>) -> &'static [Phase] {
         (Purpose::Vars | Purpose::Limits | Purpose::Delay, _) => &[Phase::Prepare],
         (Purpose::Output, _) => &[Phase::Output],
         (Purpose::Items, _) => &[Phase::Items],
-        (Purpose::Input | Purpose::Timeout | Purpose::Retry, _) => &[Phase::Act],
+        (Purpose::Input | Purpose::Parameters | Purpose::Timeout | Purpose::Retry, _) => &[Phase::Act],
         (Purpose::Transition, true) => &[Phase::Settle],
         (Purpose::Transition, false) => &[Phase::Act, Phase::Settle],
     }
@@ -388,7 +388,11 @@ fn fields(workflow: &Workflow) -> Vec<(&Field, Place)> {
 }
 
 fn task_fields(task: &Task) -> Vec<(&Field, Purpose)> {
-    let mut all = vec![(&task.input, Purpose::Input)];
+    let input = match task.call {
+        Call::Action(_) => Purpose::Input,
+        Call::Workflow(_) => Purpose::Parameters,
+    };
+    let mut all = vec![(&task.input, input)];
     let wait = task.wait_for.as_ref().and_then(|wait| duration_field(&wait.timeout));
     let pool = match &task.pool {
         Pool::Evaluated(field) => Some(field),

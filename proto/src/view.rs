@@ -114,3 +114,20 @@ pub struct ListDocument {
     /// Newest first.
     pub runs: Vec<Summary>,
 }
+
+/// What a run's context is, or begins with: `leveret get ID --context -o json`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ContextDocument {
+    /// [`crate::SCHEMA`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema: Option<u16>,
+    /// `parameters`.
+    pub parameters: BTreeMap<String, Json>,
+    /// `workflow`: vars and published values.
+    pub workflow: BTreeMap<String, Json>,
+    /// `signal`.
+    pub signal: BTreeMap<String, Json>,
+    /// `task`, each with `status`, `result` and the others.
+    pub task: BTreeMap<String, BTreeMap<String, Json>>,
+}

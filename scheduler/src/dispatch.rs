@@ -84,7 +84,7 @@ impl Dispatch {
     ) -> Result<Option<Ready>, Error> {
         let workflow = known.program.workflow();
         let Some(brief) = run.brief(workflow, key) else { return Ok(None) };
-        let Brief { task, attempt, retries, ended, range } = brief;
+        let Brief { task, attempt, retries, pool, ended, range, child } = brief;
         let reads = known.program.reads(task, key.phase);
         let manifest = run.manifest(workflow, key, reads.paths.iter().map(|read| read.path.as_str()));
         let manifest = self.manifest(manifest, values);
@@ -103,12 +103,10 @@ impl Dispatch {
             manifest,
             range,
             ended,
+            child,
             dispatched_at: now,
         };
-        let pool = match task {
-            Some(task) => workflow.task(task).pool.clone(),
-            None => default_pool(),
-        };
+        let pool = pool.unwrap_or_else(default_pool);
         Ok(Some(Ready { key: key.clone(), pool, body: codec::encode(&work).into() }))
     }
 

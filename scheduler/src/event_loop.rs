@@ -132,7 +132,7 @@ impl Loop {
 
     async fn wait_open(&mut self, desk: &mut Desk) -> Woken {
         let due = desk.timers.next_due().map(|due| desk.clock.instant(due).min(Instant::now() + SLEEP_MAX));
-        let goes_on = !desk.continuing.is_empty() || !desk.lost.is_empty();
+        let goes_on = !desk.continuing.is_empty() || !desk.lost.is_empty() || !desk.admitted.is_empty();
         // Cancel safe: `recv_many`, `tick`, `cancelled`, sleeps, and the outbox's `flow` (it reserves first).
         tokio::select! {
             () = self.feed.stop.cancelled() => Woken::Stop,

@@ -19,6 +19,7 @@ mod intake;
 mod intern;
 mod lease;
 mod letters;
+mod lines;
 pub mod metrics;
 mod outbox;
 mod programs;

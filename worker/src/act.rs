@@ -5,15 +5,15 @@ use std::time::Duration;
 use engine::{program::Program, snapshot::Scope, spec::TaskIndex};
 use proto::{
     failure::Failure,
-    outcome::{Acted, Failed, Next, Report},
+    outcome::{Acted, Failed, Report},
 };
 
 use crate::{
     attempt::{Attempted, Try},
     blocking,
+    follow::{Following, follow},
     hindrance::{Hindrance, until_answered},
     perform::{Assignment, millis},
-    phases::{self, Settled},
     revoked::Guard,
     station::{Killed, Station},
     upload::{Made, Upload},
@@ -23,12 +23,6 @@ use crate::{
 struct Ending {
     error: Option<Made>,
     next: Following,
-}
-
-enum Following {
-    Retry(Duration),
-    Settled(Settled),
-    Unable(Failure),
 }
 
 /// Makes the attempt and says what came of it.
@@ -67,10 +61,7 @@ fn end(program: &Program, task: TaskIndex, scope: &Scope, attempted: &Attempted,
     });
     let next = match again {
         Some(delay) => Following::Retry(delay),
-        None => match phases::settle(program, task, scope, attempted.status) {
-            Ok(settled) => Following::Settled(settled),
-            Err(failure) => Following::Unable(failure),
-        },
+        None => follow(program, task, scope, attempted.status),
     };
     Ending { error, next }
 }
@@ -82,10 +73,6 @@ async fn tell(station: &Station, attempted: &Attempted, ending: &Ending) -> Resu
         (Some(failure), Some(error)) => Some(Failed { failure: failure.clone(), error: upload.value(error).await? }),
         (None, _) | (_, None) => None,
     };
-    let next = match &ending.next {
-        Following::Retry(delay) => Next::Retry { delay_ms: millis(*delay) },
-        Following::Settled(settled) => Next::Settled(settled.upload(&mut upload).await?),
-        Following::Unable(failure) => Next::Unable(failure.clone()),
-    };
+    let next = ending.next.upload(&mut upload).await?;
     Ok(Report::Acted(Acted { status: attempted.status, result, failure, next, busy_ms: millis(attempted.busy) }))
 }

@@ -18,7 +18,7 @@ use queue::Delivery;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    act, blocking,
+    act, blocking, call,
     hindrance::{Hindrance, until_answered},
     phases, range,
     revoked::Guard,
@@ -69,8 +69,8 @@ pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) {
 
 async fn handle(station: &Arc<Station>, work: &Work, permit: OwnedSemaphorePermit) -> Result<(), Killed> {
     // Registered before anything is asked, so that no cancel falls between the question and the registration.
-    let guard = station.revoked.begin(&work.key.run, &station.kill);
-    if is_unwanted(station, work) {
+    let guard = station.revoked.begin(work, &station.kill);
+    if station.revoked.contains(work) {
         return hand_back(station, work).await;
     }
     station.metrics.queue_wait.observe(now().since(work.dispatched_at).as_secs_f64());
@@ -85,8 +85,15 @@ async fn handle(station: &Arc<Station>, work: &Work, permit: OwnedSemaphorePermi
         Ok(assignment) => assignment,
         Err(failure) => return report(station, work, unable(work, failure)).await,
     };
-    if is_unwanted(station, work) {
+    if station.revoked.contains(work) {
         return hand_back(station, work).await;
+    }
+    if let Some(task) = assignment.task
+        && work.key.phase == Phase::Act
+        && assignment.program.workflow().task(task).action().is_none()
+    {
+        let made = call::perform(station, &assignment, task).await?;
+        return report(station, work, made).await;
     }
     if work.range.is_some() {
         return range::perform(station, &assignment, &guard, permit).await;
@@ -96,11 +103,6 @@ async fn handle(station: &Arc<Station>, work: &Work, permit: OwnedSemaphorePermi
         Phase::Prepare | Phase::Items | Phase::Settle | Phase::Output => phases::perform(station, &assignment).await?,
     };
     report(station, work, made).await
-}
-
-/// Whether the work has become pointless. What the run itself asks for, such as its output, is wanted to the end.
-fn is_unwanted(station: &Station, work: &Work) -> bool {
-    work.key.task.is_some() && station.revoked.contains(&work.key.run)
 }
 
 /// Waits until the run is cancelled; for ever when that does not matter.

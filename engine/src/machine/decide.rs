@@ -63,24 +63,31 @@ fn task_answered(turn: &mut Turn<'_>, instance: Instance, key: &WorkKey, report:
 
 impl Turn<'_> {
     fn acted(&mut self, instance: Instance, acted: Acted) {
-        let is_attempt = match &self.run.live[&instance].at {
-            At::Acting => true,
-            At::Settling(settling) => settling.asks_retry,
-            At::Preparing
+        // What a child came to is known here already: the worker says only what follows.
+        let known = match &self.run.live[&instance].at {
+            At::Acting => None,
+            At::Settling(settling) if settling.asks_retry => Some(settling.ending()),
+            At::Settling(_)
+            | At::Preparing
             | At::Waiting(_)
             | At::Delayed(_)
             | At::Listing
             | At::Called(_)
             | At::BackingOff(_)
             | At::Items(_)
-            | At::Passing => false,
+            | At::Passing => return,
         };
-        if !is_attempt {
-            return;
-        }
         let Acted { status, result, failure, next, busy_ms: _ } = acted;
         let (failure, error) = failure.map_or((None, None), |failed| (Some(failed.failure), Some(failed.error)));
-        let ending = Ending { status, failure, result: Some(result), error };
+        let ending = match known {
+            Some(known) => Ending {
+                status,
+                failure: failure.or(known.failure),
+                result: known.result,
+                error: error.or(known.error),
+            },
+            None => Ending { status, failure, result: Some(result), error },
+        };
         match next {
             Next::Retry { delay_ms } if !self.run.is_closed(instance) => {
                 let until = self.now.at.plus(Duration::from_millis(delay_ms));

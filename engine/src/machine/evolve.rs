@@ -149,6 +149,7 @@ impl Run {
             | What::Woken { .. }
             | What::Retrying { .. }
             | What::Returned { instance: Some(_), .. }
+            | What::Reopened { .. }
             | What::Settling { .. } => {
                 self.evolve_task(spec, fact, touched.expect("each of these is about a task"));
             }
@@ -195,6 +196,10 @@ impl Run {
                 self.show(instance, |latest| latest.failure.clone_from(failure));
             }
             What::Returned { serial, alone, .. } => self.take_back(instance, *serial, *alone),
+            What::Reopened { .. } => {
+                self.fan_mut(instance).reopen();
+                self.show_items(instance);
+            }
             What::Settling { status, failure, result, error, .. } => {
                 let settling = Settling {
                     status: *status,

@@ -177,6 +177,11 @@ pub enum What {
         #[serde(default)]
         alone: bool,
     },
+    /// Items that did not succeed are to be done again.
+    Reopened {
+        /// Which task.
+        instance: Instance,
+    },
     /// A task ended, and a worker must ask its transitions.
     Settling {
         /// Which.
@@ -433,6 +438,7 @@ impl What {
             | Self::Reported { instance, .. }
             | Self::Woken { instance }
             | Self::Retrying { instance, .. }
+            | Self::Reopened { instance }
             | Self::Settling { instance, .. } => Some(*instance),
             Self::Returned { instance, .. } => *instance,
             Self::Ended(ended) => Some(ended.instance),
@@ -486,6 +492,7 @@ impl Fact {
             | What::Admitted
             | What::Prepared { .. }
             | What::Called { .. }
+            | What::Reopened { .. }
             | What::Released { .. }
             | What::Received { .. }
             | What::Pausing { .. }

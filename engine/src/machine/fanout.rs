@@ -447,6 +447,19 @@ impl FanOut {
         ValueRef::List(List { places: None, source: source.collect(), parts })
     }
 
+    /// Has everything done again that did not succeed, with all retries. Nothing is under way.
+    pub(super) fn reopen(&mut self) {
+        self.errors.clear();
+        self.first_failure = None;
+        self.failed = 0;
+        self.closed = false;
+        self.waiting.clear();
+        let mut again = self.undone();
+        again.remove_range(self.cursor..);
+        self.ready = BTreeMap::from([(0, again)]);
+        self.ready.retain(|_, items| !items.is_empty());
+    }
+
     /// Items that have come to no end.
     fn undone(&self) -> RoaringBitmap {
         let mut undone = RoaringBitmap::new();

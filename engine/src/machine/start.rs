@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proto::{id::Instance, outcome::TaskPrepared, value::ValueRef, work::Status};
+use proto::{id::Instance, outcome::TaskPrepared, time::Timestamp, value::ValueRef, work::Status};
 
 use super::{
     Command, News, Timer, Turn,
@@ -39,26 +39,7 @@ pub(super) fn pass(turn: &mut Turn<'_>) {
 impl Turn<'_> {
     pub(super) fn draft_start(&self, task: TaskIndex, next: &mut u32) -> Start {
         *next += 1;
-        Start { instance: Instance(*next), task, stage: self.first_stage(self.spec.task(task)), again: 0 }
-    }
-
-    fn first_stage(&self, task: &Task) -> Entry {
-        let is_evaluated = |field: &Option<DurationField>| matches!(field, Some(DurationField::Evaluated(_)));
-        let waits_evaluated = task.wait_for.as_ref().is_some_and(|wait| is_evaluated(&wait.timeout));
-        if is_evaluated(&task.delay) || waits_evaluated || matches!(task.pool, Pool::Evaluated(_)) {
-            return Entry::Prepare;
-        }
-        match &task.wait_for {
-            Some(wait) => Entry::Wait(known(&wait.timeout).map(|limit| self.now.at.plus(limit))),
-            None => self.stage_of_delay(task, known(&task.delay).unwrap_or_default()),
-        }
-    }
-
-    fn stage_of_delay(&self, task: &Task, delay: Duration) -> Entry {
-        match delay {
-            Duration::ZERO => stage_after_delay(task),
-            _ => Entry::Delay(self.now.at.plus(delay)),
-        }
+        Start { instance: Instance(*next), task, stage: first_stage(self.spec.task(task), self.now.at), again: 0 }
     }
 
     /// A worker has evaluated what the task must know.
@@ -81,7 +62,7 @@ impl Turn<'_> {
             Some(prepared) => Duration::from_millis(prepared.delay_ms),
             None => known(&task.delay).unwrap_or_default(),
         };
-        self.stage_of_delay(task, delay)
+        stage_of_delay(task, delay, self.now.at)
     }
 
     /// How long a task waits for its signal at the most.
@@ -114,6 +95,26 @@ impl Turn<'_> {
             Entry::Delay(until) => self.command(Command::Arm(Timer::Task(instance), until)),
             Entry::Pass => {}
         }
+    }
+}
+
+/// Where a task begins that starts at `now`.
+pub(super) fn first_stage(task: &Task, now: Timestamp) -> Entry {
+    let is_evaluated = |field: &Option<DurationField>| matches!(field, Some(DurationField::Evaluated(_)));
+    let waits_evaluated = task.wait_for.as_ref().is_some_and(|wait| is_evaluated(&wait.timeout));
+    if is_evaluated(&task.delay) || waits_evaluated || matches!(task.pool, Pool::Evaluated(_)) {
+        return Entry::Prepare;
+    }
+    match &task.wait_for {
+        Some(wait) => Entry::Wait(known(&wait.timeout).map(|limit| now.plus(limit))),
+        None => stage_of_delay(task, known(&task.delay).unwrap_or_default(), now),
+    }
+}
+
+fn stage_of_delay(task: &Task, delay: Duration, now: Timestamp) -> Entry {
+    match delay {
+        Duration::ZERO => stage_after_delay(task),
+        _ => Entry::Delay(now.plus(delay)),
     }
 }
 

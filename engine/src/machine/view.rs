@@ -1,6 +1,7 @@
 //! A run as people see it.
 
 use proto::{
+    id::PoolName,
     value::ValueRef,
     view::{self, Summary},
 };
@@ -12,8 +13,10 @@ use super::{
 use crate::spec::{TaskIndex, Workflow};
 
 /// How much of a task is left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
+    /// Whose workers do it, where that had to be evaluated.
+    pub pool: Option<PoolName>,
     /// Items not done.
     pub items: u32,
     /// Those with the broker or on workers.
@@ -67,11 +70,13 @@ impl Run {
     /// per item once seen. A task without items counts as one.
     pub fn load(&self) -> impl Iterator<Item = (TaskIndex, Load)> + '_ {
         self.live.values().filter_map(|live| {
+            let pool = || live.prepared.as_ref().and_then(|prepared| prepared.pool.clone());
             let load = match &live.at {
                 At::Items(fan) => {
-                    Load { items: fan.remaining(), in_flight: fan.counts().running, item_us: fan.item_us() }
+                    let (items, in_flight) = (fan.remaining(), fan.counts().running);
+                    Load { pool: pool(), items, in_flight, item_us: fan.item_us() }
                 }
-                other => other.phase().map(|_| Load { items: 1, in_flight: 1, item_us: None })?,
+                other => other.phase().map(|_| Load { pool: pool(), items: 1, in_flight: 1, item_us: None })?,
             };
             Some((live.task, load))
         })

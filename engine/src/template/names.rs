@@ -67,6 +67,8 @@ pub enum Purpose {
     Items,
     /// A task's `input`.
     Input,
+    /// The `input` of a task that runs a workflow: the parameters of its child, which are stored.
+    Parameters,
     /// A task's `timeout`.
     Timeout,
     /// One of `retry.*`.
@@ -108,6 +110,10 @@ impl Place {
                 code: "item_outside_items",
                 reason: "is known only in `input`, `timeout` and `retry` of a task with `with_items`",
             }),
+            "secrets" if self.purpose == Purpose::Parameters => Some(Refusal {
+                code: "secret_outside_input",
+                reason: "cannot be handed to a child run, whose parameters are stored: read it in the child's own tasks",
+            }),
             "secrets" if self.purpose != Purpose::Input => {
                 Some(Refusal { code: "secret_outside_input", reason: "can be read in `input` only" })
             }
@@ -129,7 +135,9 @@ impl Place {
     }
 
     fn is_per_item(self) -> bool {
-        self.has_items && matches!(self.purpose, Purpose::Input | Purpose::Timeout | Purpose::Retry)
+        let is_of_item =
+            matches!(self.purpose, Purpose::Input | Purpose::Parameters | Purpose::Timeout | Purpose::Retry);
+        self.has_items && is_of_item
     }
 }
 

@@ -153,6 +153,7 @@ impl Stage {
             manifest: manifest(json!({})),
             range: None,
             ended: None,
+            child: None,
             dispatched_at: Timestamp::from_millis(0),
         }
     }

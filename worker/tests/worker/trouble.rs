@@ -88,7 +88,7 @@ async fn held_work_ends_with_a_cancel_and_goes_back_with_a_stop() {
     let work = stage.task("t", Phase::Act);
     stage.send(&work).await;
     stage.values.refused_after(0).await;
-    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid") }).await;
+    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid"), through: proto::id::Instance(1) }).await;
     assert_eq!(stage.outcome().await.report, Report::HandedBack);
 
     let mut other = work;
