@@ -6,7 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, get, lint, list, register, run, scheduler, submit, watch, worker, workflows,
+        cancel, completion, config, dev, get, graph, lint, list, register, run, scheduler, submit, watch, worker,
+        workflows,
     },
     ending::Error,
     layers::{self, Layers},
@@ -56,6 +57,8 @@ pub enum Command {
     Cancel(cancel::Options),
     /// Check workflow files
     Lint(lint::Options),
+    /// Draw a workflow file: which task leads where
+    Graph(graph::Options),
     /// Settings
     Config(config::Options),
     /// Print completions for a shell
@@ -96,6 +99,7 @@ impl Command {
             | Self::Watch(_)
             | Self::Cancel(_)
             | Self::Lint(_)
+            | Self::Graph(_)
             | Self::Config(_)
             | Self::Completion(_) => logging::Kind::Tool,
         }

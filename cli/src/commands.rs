@@ -5,6 +5,7 @@ pub mod completion;
 pub mod config;
 pub mod dev;
 pub mod get;
+pub mod graph;
 pub mod lint;
 pub mod list;
 pub mod register;
@@ -38,6 +39,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Error> {
         Command::Watch(options) => watch::run(options).await,
         Command::Cancel(options) => cancel::run(options).await,
         Command::Lint(options) => lint::run(&options),
+        Command::Graph(options) => graph::run(&options),
         Command::Config(options) => config::run(&options, &arguments.layers),
         Command::Completion(options) => completion::run(&options),
     }

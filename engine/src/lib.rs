@@ -4,13 +4,14 @@
 //! as a [`diagnostic`], [`duration`] reads `1m30s`, [`parameters`] checks what a job gives,
 //! [`value`] and [`snapshot`] hold what templates read, [`program`] compiles a workflow's templates once and
 //! knows which paths each reads, [`evaluate`] asks them on a worker, [`context`] is what a branch has published,
-//! and [`machine`] decides what happens next.
+//! and [`machine`] decides what happens next. [`graph`] draws a workflow for people.
 
 mod compile;
 pub mod context;
 pub mod diagnostic;
 pub mod duration;
 pub mod evaluate;
+pub mod graph;
 pub mod machine;
 pub mod parameters;
 pub mod parse;

@@ -1,19 +1,24 @@
 //! What tasks do: the [`Action`] trait, where strangers add cases, and the actions that are built in.
 //!
-//! Reading order: [`registry`] finds an action and checks its input, [`basic`], [`template`], [`shell`], [`http`] and
-//! [`mod@file`] are the actions, [`duration`] and [`scalar`] are what their inputs have in common.
+//! Reading order: [`registry`] finds an action and checks its input, [`basic`], [`template`], [`shell`], [`plugin`],
+//! [`http`] and [`mod@file`] are the actions, `process` runs what two of them start, [`duration`] and [`scalar`] are what their inputs have in common.
 
 pub mod basic;
 pub mod duration;
 pub mod file;
 pub mod http;
+pub mod plugin;
+mod process;
 pub mod registry;
 pub mod scalar;
 pub mod shell;
 pub mod template;
 
 use futures_util::future::BoxFuture;
-use proto::id::Attempt;
+use proto::{
+    id::{Attempt, ItemIndex, RunId, TaskName},
+    time::Timestamp,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -42,8 +47,16 @@ pub trait Action: Send + Sync + 'static {
 pub struct Call {
     /// The idempotency key: the same for every attempt of the same task or item.
     pub key: String,
+    /// The run.
+    pub run: RunId,
+    /// The task.
+    pub task: TaskName,
     /// Which attempt this is.
     pub attempt: Attempt,
+    /// Which item this is, for a task with items.
+    pub item: Option<ItemIndex>,
+    /// When the attempt's time is up.
+    pub deadline: Timestamp,
     /// Cancelled when the run is, when the attempt's time is up, or when the worker must go.
     pub cancel: CancellationToken,
 }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     action::{self, Call},
-    blocking,
+    blocking, perform,
     secrets::Revealed,
     station::{Killed, Station},
     upload::Made,
@@ -99,12 +99,16 @@ impl Station {
         if attempt.cancel.is_cancelled() {
             return Done::canceled(serde_json::Value::Null);
         }
+        let limit = timeout.unwrap_or(self.default_timeout);
         let call = Call {
             key: attempt.key.idempotency_key(attempt.item),
+            run: attempt.key.run.clone(),
+            task: attempt.program.workflow().task(attempt.task).name.clone(),
             attempt: attempt.attempt,
+            item: attempt.item,
+            deadline: perform::now().plus(limit),
             cancel: attempt.cancel.child_token(),
         };
-        let limit = timeout.unwrap_or(self.default_timeout);
         let mut running = std::pin::pin!(caught(async { action.run(input, &call).await }));
         let stopped_in_vain = async {
             attempt.cancel.cancelled().await;

@@ -71,7 +71,7 @@ fn lint_tells_everything_in_each_format() {
 #[test]
 fn lint_passes_the_examples() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
-    for name in ["check-fleet.yaml", "process-log.yaml"] {
+    for name in ["check-fleet.yaml", "process-log.yaml", "plugin.yaml"] {
         leveret(&["lint", &format!("{root}/{name}")]).expect(0);
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use jsonschema::{ValidationError, Validator, error::ValidationErrorKind};
 use serde_json::{Map, Value, json};
 
-use super::{Action, Call, Error as Failed, basic, file, http, shell, template};
+use super::{Action, Call, Error as Failed, basic, file, http, plugin, shell, template};
 
 /// Problems of one input that are reported; further ones are counted.
 const PROBLEMS_MAX: usize = 20;
@@ -42,7 +42,7 @@ impl Actions {
     /// All that are built in.
     #[must_use]
     pub fn builtin() -> Self {
-        let actions: [Arc<dyn Action>; 10] = [
+        let actions: [Arc<dyn Action>; 11] = [
             Arc::new(basic::Noop),
             Arc::new(basic::Echo),
             Arc::new(basic::Fail),
@@ -50,6 +50,7 @@ impl Actions {
             Arc::new(basic::Assert),
             Arc::new(template::Render),
             Arc::new(shell::Run::default()),
+            Arc::new(plugin::Run::default()),
             Arc::new(http::Request::default()),
             Arc::new(file::ReadLines),
             Arc::new(file::Write),

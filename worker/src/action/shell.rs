@@ -1,7 +1,5 @@
 //! `shell.run`: a program with its arguments, or a script for `/bin/sh`.
 
-mod process;
-
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use futures_util::future::BoxFuture;
@@ -10,14 +8,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use self::process::{Ended, Exit};
 use super::{
-    Action, Call, Error, object, read,
+    Action, Call, Error, object,
+    process::{self, Bounds, Ended, Exit},
+    read,
     scalar::{self, Scalar},
 };
-
-/// What a program gets of the worker's environment; the worker's secrets stay with the worker.
-const ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 /// `shell.run`. The program runs in a process group of its own, which is what a cancel ends: SIGTERM first, SIGKILL
 /// after [`Settings::grace`]. A process that it leaves in the background when it ends by itself lives on, unheard.
@@ -64,7 +60,10 @@ impl Run {
     }
 
     async fn ended(&self, command: Command, input: Input, name: &str, call: &Call) -> Result<Value, Error> {
-        let ended = process::run(command, input.stdin.map(String::into_bytes), &call.cancel, &self.settings)
+        let Settings { grace, linger, output_bytes_max } = self.settings;
+        let bounds = Bounds { grace, linger, stdout_bytes_max: output_bytes_max, stderr_bytes_max: output_bytes_max };
+        let stdin = input.stdin.map(String::into_bytes);
+        let ended = process::run(command, stdin, &call.cancel, bounds, |_| {})
             .await
             .map_err(|error| Error::new("spawn_failed", format!("cannot run {name}: {error}")))?;
         let code = match ended.exit {
@@ -89,11 +88,7 @@ impl Action for Run {
         let properties = json!({
             "argv": { "type": "array", "minItems": 1, "items": scalar::schema() },
             "script": { "type": "string", "description": "run by /bin/sh -c" },
-            "env": {
-                "type": "object",
-                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
-                "additionalProperties": scalar::schema(),
-            },
+            "env": process::env_schema(),
             "cwd": { "type": "string", "minLength": 1 },
             "stdin": { "type": "string" },
             "stdout_json": { "type": "boolean", "description": "result.stdout is what stdout says as JSON" },
@@ -118,44 +113,20 @@ impl Action for Run {
         Box::pin(async {
             let input: Input = read(input)?;
             let (mut command, name) = match (&input.argv, &input.script) {
-                (Some(argv), None) => program(argv)?,
+                (Some(argv), None) => process::program(argv)?,
                 (None, Some(script)) => shell(script),
                 (None, None) | (Some(_), Some(_)) => return Err(Error::input("input: give either argv or script")),
             };
-            surround(&mut command, &input, call)?;
+            process::surround(&mut command, &input.env, input.cwd.as_deref(), call)?;
             self.ended(command, input, &name, call).await
         })
     }
-}
-
-fn program(argv: &[Scalar]) -> Result<(Command, String), Error> {
-    let (name, arguments) = argv.split_first().ok_or_else(|| Error::input("input.argv: it is empty"))?;
-    let name = name.to_string();
-    let mut command = Command::new(&name);
-    command.args(arguments.iter().map(Scalar::to_string));
-    Ok((command, name))
 }
 
 fn shell(script: &str) -> (Command, String) {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", script]);
     (command, "the script".to_owned())
-}
-
-/// Sets the environment and the folder.
-fn surround(command: &mut Command, input: &Input, call: &Call) -> Result<(), Error> {
-    command.env_clear();
-    command.envs(ENVIRONMENT.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))));
-    command.envs(input.env.iter().map(|(name, value)| (name, value.to_string())));
-    command.env("LEVERET_KEY", &call.key);
-    if let Some(cwd) = &input.cwd {
-        // Otherwise a missing folder reads as if the program were missing.
-        if !cwd.is_dir() {
-            return Err(Error::new("spawn_failed", format!("cwd {} is not a folder", cwd.display())));
-        }
-        command.current_dir(cwd);
-    }
-    Ok(())
 }
 
 fn result(ended: &Ended) -> Value {

@@ -69,22 +69,29 @@ async fn what_a_schema_cannot_say_is_checked_too() {
 #[test]
 fn the_registry_knows_all_that_are_built_in() {
     let actions = Actions::builtin();
-    let names: Vec<_> = actions.names().collect();
     let expected = [
-        "core.assert",
-        "core.echo",
-        "core.fail",
-        "core.noop",
-        "core.sleep",
-        "file.read_lines",
-        "file.write",
-        "http.request",
-        "shell.run",
-        "template.render",
+        ("core.assert", &["message", "that"][..]),
+        ("core.echo", &["message"]),
+        ("core.fail", &["message"]),
+        ("core.noop", &[]),
+        ("core.sleep", &["duration", "seconds"]),
+        ("file.read_lines", &["batch", "max_lines", "path", "skip_blank"]),
+        ("file.write", &["append", "content", "mode", "path"]),
+        (
+            "http.request",
+            &["body", "expect_status", "follow", "headers", "json", "method", "query", "timeout", "tls", "url"],
+        ),
+        ("process.plugin", &["argv", "cwd", "env", "input"]),
+        ("shell.run", &["argv", "cwd", "env", "script", "stdin", "stdout_json"]),
+        ("template.render", &["path", "template"]),
     ];
-    assert_eq!(names, expected);
-    for name in names {
+    assert!(actions.names().eq(expected.iter().map(|(name, _)| *name)), "{actions:?}");
+    for (name, keys) in expected {
         let action = actions.get(name).expect("named");
+        let schema = action.input_schema();
+        let mut known: Vec<_> = schema["properties"].as_object().expect("a map").keys().collect();
+        known.sort();
+        assert_eq!(known, keys, "{name}");
         jsonschema::draft202012::meta::validate(&action.input_schema()).unwrap_or_else(|e| panic!("{name}: {e}"));
         jsonschema::draft202012::meta::validate(&action.output_schema()).unwrap_or_else(|e| panic!("{name}: {e}"));
     }

@@ -3,12 +3,13 @@
 mod basic;
 mod file;
 mod http;
+mod plugin;
 mod shell;
 
 use std::{sync::Arc, time::Duration};
 
 use leveret_worker::action::{Action, Call, Error, registry::Actions};
-use proto::id::Attempt;
+use proto::id::{Attempt, ItemIndex};
 use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,15 @@ use tokio_util::sync::CancellationToken;
 const DEADLINE: Duration = Duration::from_secs(15);
 
 fn call() -> Call {
-    Call { key: "run-1/probe#1[0]".to_owned(), attempt: Attempt(1), cancel: CancellationToken::new() }
+    Call {
+        key: "run-1/probe#1[0]".to_owned(),
+        run: "run-1".parse().expect("valid"),
+        task: "probe".parse().expect("valid"),
+        attempt: Attempt(1),
+        item: Some(ItemIndex(0)),
+        deadline: "2026-11-30T00:53:20.123Z".parse().expect("valid"),
+        cancel: CancellationToken::new(),
+    }
 }
 
 /// Runs a built-in action and holds a result against the action's own schema.

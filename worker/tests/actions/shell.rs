@@ -7,7 +7,7 @@ use std::{
 };
 
 use leveret_worker::action::{
-    Call, Error,
+    Action, Call, Error,
     shell::{Run, Settings},
 };
 use nix::{
@@ -131,13 +131,13 @@ async fn a_plain_end_waits_for_none_of_the_bounds() {
 
 /// A named pipe that processes hold open as file descriptor 3 from their beginning: a line says that they are up, and
 /// its end says that the last of them is gone.
-struct Lifeline {
+pub struct Lifeline {
     _folder: tempfile::TempDir,
     path: PathBuf,
 }
 
 impl Lifeline {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("lifeline");
         let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
@@ -145,10 +145,14 @@ impl Lifeline {
         Self { _folder: folder, path }
     }
 
-    /// A script that says on the line that it is up, after `prepare`, and then does `work`.
+    /// The input of a script that says on the line that it is up, after `prepare`, and then does `work`.
     fn script(&self, prepare: &str, work: &str) -> Value {
-        let path = self.path.display();
-        json!({ "script": format!("exec 3>'{path}'; {prepare}; echo up >&3; {work}") })
+        json!({ "script": self.text(prepare, work) })
+    }
+
+    /// The script itself.
+    pub fn text(&self, prepare: &str, work: &str) -> String {
+        format!("exec 3>'{}'; {prepare}; echo up >&3; {work}", self.path.display())
     }
 
     /// Waits until the processes are up; what it gives ends when they all are gone.
@@ -173,7 +177,7 @@ fn read_line(path: &Path) -> impl Read + use<> {
 }
 
 /// Cancels the script once it is up; gives its outcome when all its processes are gone.
-async fn cancel_once_up(action: Run, lifeline: &Lifeline, input: Value) -> Error {
+pub async fn cancel_once_up(action: impl Action, lifeline: &Lifeline, input: Value) -> Error {
     let call = call();
     let canceling = async {
         let gone = lifeline.up().await;

@@ -1,8 +1,10 @@
-//! One process from start to end: its pipes, its group, and how both are let go of.
+//! One process from start to end: what it is started with, its pipes, its group, and how both are let go of.
 
 use std::{
+    collections::BTreeMap,
     io,
     os::unix::process::ExitStatusExt,
+    path::Path,
     pin::Pin,
     pin::pin,
     process::{ExitStatus, Stdio},
@@ -15,6 +17,7 @@ use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     process::{Child, ChildStdin, Command},
@@ -23,10 +26,29 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::Settings;
+use super::{
+    Call, Error,
+    scalar::{self, Scalar},
+};
+
+/// What a program gets of the worker's environment; the worker's secrets stay with the worker.
+const ENVIRONMENT: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 
 /// How often a group that was told to end is looked at: the kernel has no event for the end of a group.
 const GROUP_LOOK: Duration = Duration::from_millis(20);
+
+/// Bounds of one process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Time between SIGTERM and SIGKILL.
+    pub grace: Duration,
+    /// How long to wait for the end of the output after the program ended.
+    pub linger: Duration,
+    /// Bytes kept of stdout.
+    pub stdout_bytes_max: usize,
+    /// Bytes kept of stderr.
+    pub stderr_bytes_max: usize,
+}
 
 /// A process that ended.
 #[derive(Debug)]
@@ -64,8 +86,47 @@ impl Captured {
     }
 }
 
+/// The command of a program with its arguments, and how messages call it.
+pub(super) fn program(argv: &[Scalar]) -> Result<(Command, String), Error> {
+    let (name, arguments) = argv.split_first().ok_or_else(|| Error::input("input.argv: it is empty"))?;
+    let name = name.to_string();
+    let mut command = Command::new(&name);
+    command.args(arguments.iter().map(Scalar::to_string));
+    Ok((command, name))
+}
+
+/// Sets the environment and the folder.
+pub(super) fn surround(
+    command: &mut Command,
+    env: &BTreeMap<String, Scalar>,
+    cwd: Option<&Path>,
+    call: &Call,
+) -> Result<(), Error> {
+    command.env_clear();
+    command.envs(ENVIRONMENT.iter().filter_map(|name| std::env::var_os(name).map(|value| (name, value))));
+    command.envs(env.iter().map(|(name, value)| (name, value.to_string())));
+    command.env("LEVERET_KEY", &call.key);
+    if let Some(cwd) = cwd {
+        // Otherwise a missing folder reads as if the program were missing.
+        if !cwd.is_dir() {
+            return Err(Error::new("spawn_failed", format!("cwd {} is not a folder", cwd.display())));
+        }
+        command.current_dir(cwd);
+    }
+    Ok(())
+}
+
+/// The schema of the variables that a program gets besides those of [`surround`].
+pub(super) fn env_schema() -> Value {
+    json!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+        "additionalProperties": scalar::schema(),
+    })
+}
+
 /// Runs `command` until it ends, or ends it when `cancel` is cancelled. When this future is dropped, its group is
-/// killed.
+/// killed. What it says on stderr is handed to `hear`, piece by piece as it comes.
 ///
 /// # Errors
 /// When it cannot be started.
@@ -73,7 +134,8 @@ pub(super) async fn run(
     mut command: Command,
     input: Option<Vec<u8>>,
     cancel: &CancellationToken,
-    settings: &Settings,
+    bounds: Bounds,
+    hear: impl FnMut(&[u8]),
 ) -> io::Result<Ended> {
     let began = Instant::now();
     command.process_group(0).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -86,8 +148,8 @@ pub(super) async fn run(
     let exit = {
         // One future for all three pipes: whichever the program waits for, none of them is left alone.
         let pipes = async {
-            let read_stdout = capture(reading.0, &mut stdout, settings.output_bytes_max);
-            let read_stderr = capture(reading.1, &mut stderr, settings.output_bytes_max);
+            let read_stdout = capture(reading.0, &mut stdout, bounds.stdout_bytes_max, |_| {});
+            let read_stderr = capture(reading.1, &mut stderr, bounds.stderr_bytes_max, hear);
             tokio::join!(feeding, read_stdout, read_stderr);
         };
         let mut pipes = pin!(pipes.fuse());
@@ -105,13 +167,13 @@ pub(super) async fn run(
                 // As above; here nothing but the output is still missing.
                 select! {
                     () = finished(pipes) => {}
-                    () = sleep(settings.linger) => {}
+                    () = sleep(bounds.linger) => {}
                     () = cancel.cancelled() => {}
                 }
                 Exit::of(status)
             }
             None => {
-                stop(&mut child, &mut group, pipes, settings).await;
+                stop(&mut child, &mut group, pipes, bounds).await;
                 Exit::Canceled
             }
         }
@@ -138,7 +200,7 @@ pub(super) fn signal_name(signal: i32) -> String {
 
 /// Ends the whole group: asks first, then does not ask. Its output is read meanwhile, so that nobody waits for a full
 /// pipe while cleaning up.
-async fn stop<P>(child: &mut Child, group: &mut Group, mut pipes: Pin<&mut P>, settings: &Settings)
+async fn stop<P>(child: &mut Child, group: &mut Group, mut pipes: Pin<&mut P>, bounds: Bounds)
 where
     P: FusedFuture<Output = ()>,
 {
@@ -161,11 +223,11 @@ where
         }
     };
     // Out of time is no error: SIGKILL is next either way.
-    let _ = timeout(settings.grace, polite).await;
+    let _ = timeout(bounds.grace, polite).await;
     group.signal(Signal::SIGKILL);
     group.is_ours = false;
     // A process that hangs in the kernel cannot be waited for; tokio reaps it when it does end.
-    let _ = timeout(settings.linger, async { tokio::join!(child.wait(), finished(pipes)) }).await;
+    let _ = timeout(bounds.linger, async { tokio::join!(child.wait(), finished(pipes)) }).await;
 }
 
 /// Waits for the end of pipes that may have ended before: a fused future that has ended is silent for ever.
@@ -219,12 +281,20 @@ async fn feed(pipe: Option<ChildStdin>, input: Vec<u8>) {
 }
 
 /// Keeps the first `bytes_max` bytes, and reads on without keeping them, so that the program can go on.
-async fn capture(pipe: Option<impl AsyncRead + Unpin>, captured: &mut Captured, bytes_max: usize) {
+async fn capture(
+    pipe: Option<impl AsyncRead + Unpin>,
+    captured: &mut Captured,
+    bytes_max: usize,
+    mut hear: impl FnMut(&[u8]),
+) {
     let Some(mut pipe) = pipe else { return };
+    let mut piece = [0; 8 * 1024];
     // A pipe that cannot be read any more is at its end.
-    let _ = (&mut pipe).take(bytes_max as u64).read_to_end(&mut captured.bytes).await;
-    let mut spare = [0; 8 * 1024];
-    while let Ok(1..) = pipe.read(&mut spare).await {
-        captured.is_truncated = true;
+    while let Ok(length @ 1..) = pipe.read(&mut piece).await {
+        let piece = &piece[..length];
+        hear(piece);
+        let kept = length.min(bytes_max - captured.bytes.len());
+        captured.bytes.extend_from_slice(&piece[..kept]);
+        captured.is_truncated |= kept < length;
     }
 }
