@@ -89,6 +89,7 @@ impl Embedded {
             environment: working::environment(),
             env_allow: means.env_allow,
             secrets_dir: means.secrets_dir,
+            template_timeout: means.template_timeout,
         });
         match worker.await {
             Ok(worker) => Ok(Self { scheduler, worker, queue }),

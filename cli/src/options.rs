@@ -83,6 +83,10 @@ pub struct Means {
     /// Environment variable that templates may read as `env.<NAME>`; may be given several times
     #[arg(long, env = "LEVERET_ENV_ALLOW", value_name = "NAME", value_delimiter = ',')]
     pub env_allow: Vec<String>,
+    /// How long the templates of one piece of work may take: then they fail as `template_timeout`
+    #[arg(long, env = "LEVERET_TEMPLATE_TIMEOUT", value_name = "DURATION", default_value = "5s")]
+    #[arg(value_parser = engine::duration::parse)]
+    pub template_timeout: Duration,
 }
 
 /// How queues are kept.

@@ -3,9 +3,10 @@
 //! Reading order: [`spec`] is a workflow as types, [`parse`] makes it from YAML with every error at once
 //! as a [`diagnostic`], [`duration`] reads `1m30s`, [`parameters`] checks what a job gives,
 //! [`value`] and [`snapshot`] hold what templates read, [`program`] compiles a workflow's templates once and
-//! knows which paths each reads, [`evaluate`] asks them on a worker, [`context`] is what a branch has published,
-//! and [`machine`] decides what happens next. [`graph`] draws a workflow for people.
+//! knows which paths each reads, [`callable`] is what they may call, [`evaluate`] asks them on a worker, [`context`] is
+//! what a branch has published, and [`machine`] decides what happens next. [`graph`] draws a workflow for people.
 
+pub mod callable;
 mod compile;
 pub mod context;
 pub mod diagnostic;

@@ -1,6 +1,9 @@
 //! A workflow with its templates compiled: what a worker keeps per definition and evaluates against scopes.
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
 use proto::{failure::Failure, id::TaskName, work::Phase};
 use tera::{Tera, value::Key};
@@ -10,6 +13,7 @@ use crate::{
     snapshot::Scope,
     spec::{Call, DurationField, Field, Items, Node, Pool, Retry, Span, Task, TaskIndex, Text, When, Workflow},
     template::{
+        budget,
         compile::{self, Form, Gives, Template},
         fault, filters, guard,
         names::{self, Place, Purpose},
@@ -25,6 +29,8 @@ pub struct Program {
     tera: Templates,
     sites: Vec<Option<Piece>>,
     reads: BTreeMap<(Option<TaskIndex>, Phase), ReadSet>,
+    /// Where templates loop, or may take long for other reasons.
+    slow: BTreeSet<(Option<TaskIndex>, Phase)>,
     source_bytes: usize,
 }
 
@@ -94,11 +100,16 @@ impl Program {
             Builder { tasks: &tasks, list: Vec::new(), spans: Vec::new(), problems: Vec::new(), source_bytes: 0 };
         let mut sites: Vec<Option<Piece>> = (0..workflow.sites).map(|_| None).collect();
         let mut reads: BTreeMap<(Option<TaskIndex>, Phase), ReadSet> = BTreeMap::new();
+        let mut slow = BTreeSet::new();
         for (field, place) in fields(&workflow) {
             let before = builder.list.len();
             let piece = builder.piece(&field.node, place);
             let paths = builder.list[before..].iter().flat_map(Compiled::reads).collect::<Vec<_>>();
+            let may_be_slow = builder.list[before..].iter().any(|compiled| compiled.template.may_be_slow);
             for phase in phases(place, place.task.map(|task| workflow.task(task))) {
+                if may_be_slow {
+                    slow.insert((place.task, *phase));
+                }
                 let set = reads.entry((place.task, *phase)).or_default();
                 set.paths.extend(paths.iter().cloned());
                 if *phase == Phase::Settle {
@@ -120,7 +131,7 @@ impl Program {
         }
         reads.values_mut().for_each(ReadSet::tidy);
         without_vars(&workflow, &mut reads);
-        Ok(Self { workflow, tera: Templates { tera, list }, sites, reads, source_bytes })
+        Ok(Self { workflow, tera: Templates { tera, list }, sites, reads, slow, source_bytes })
     }
 
     /// The workflow.
@@ -143,10 +154,17 @@ impl Program {
         self.reads.get(&(task, phase)).unwrap_or(&NONE)
     }
 
+    /// Whether evaluating `phase`, of `task` or of the run itself, may take longer than its data suggest: then it
+    /// belongs where it holds nothing up, with someone who sets a [`crate::snapshot::Stop`].
+    #[must_use]
+    pub fn may_be_slow(&self, task: Option<TaskIndex>, phase: Phase) -> bool {
+        self.slow.contains(&(task, phase))
+    }
+
     /// The value of `field`, one of this program's workflow.
     ///
     /// # Errors
-    /// `template_error` or `output_too_large`, naming the field.
+    /// `template_error`, `output_too_large` or `template_timeout`, naming the field.
     pub fn evaluate(&self, field: &Field, scope: &Scope) -> Result<Value, Failure> {
         let piece = self.sites.get(field.site.0 as usize).and_then(Option::as_ref);
         let piece = piece.expect("every field of a program's workflow was compiled");
@@ -186,6 +204,13 @@ impl Program {
         let named = scope.naming(compiled.tasks.iter().map(TaskName::as_str));
         let context = named.as_ref().unwrap_or(scope).context();
         let template = &compiled.template;
+        match budget::within(scope.stop(), template.turn_bytes, || self.rendered(template, context)) {
+            (rendered, None) => rendered,
+            (_, Some(excess)) => Err(Fault { within: Vec::new(), code: excess.code(), message: excess.to_string() }),
+        }
+    }
+
+    fn rendered(&self, template: &Template, context: &tera::Context) -> Result<Value, Fault> {
         let failed = |message| Fault { within: Vec::new(), code: "template_error", message };
         let name = template.name.as_str();
         match template.gives {

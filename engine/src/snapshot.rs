@@ -6,7 +6,11 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use proto::{
@@ -135,13 +139,27 @@ impl Tree {
 #[derive(Clone, Debug)]
 pub struct Scope {
     context: Context,
+    stop: Option<Stop>,
+}
+
+/// Tells evaluations that they have taken too long. They have no clock: whoever waits for one keeps the time.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    is_set: Arc<AtomicBool>,
+    limit: Duration,
 }
 
 impl Scope {
     /// The scope of `snapshot` alone.
     #[must_use]
     pub fn new(snapshot: &Snapshot) -> Self {
-        Self { context: snapshot.0.context.clone() }
+        Self { context: snapshot.0.context.clone(), stop: None }
+    }
+
+    /// Ends what is evaluated in this scope as `template_timeout` once `stop` is set.
+    #[must_use]
+    pub fn with_stop(self, stop: Stop) -> Self {
+        Self { stop: Some(stop), ..self }
     }
 
     /// Adds `run`.
@@ -224,6 +242,10 @@ impl Scope {
         &self.context
     }
 
+    pub(crate) fn stop(&self) -> Option<&Stop> {
+        self.stop.as_ref()
+    }
+
     /// This scope with those of `tasks` that it does not know, as not run; `None` when it knows all.
     pub(crate) fn naming<'t>(&self, tasks: impl Iterator<Item = &'t str>) -> Option<Self> {
         let known = self.context.get("task").and_then(tera::Value::as_map);
@@ -242,6 +264,31 @@ impl Scope {
     fn with(mut self, root: &'static str, value: Value) -> Self {
         self.context.insert_value(root, value.into_tera());
         self
+    }
+}
+
+impl Stop {
+    /// One that is to be set after `limit`, which messages name.
+    #[must_use]
+    pub fn after(limit: Duration) -> Self {
+        Self { is_set: Arc::default(), limit }
+    }
+
+    /// Stops what is evaluated, at the next turn of a loop or the next text or list that is made.
+    pub fn set(&self) {
+        self.is_set.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was set.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Relaxed)
+    }
+
+    /// After how long it was to be set.
+    #[must_use]
+    pub fn limit(&self) -> Duration {
+        self.limit
     }
 }
 

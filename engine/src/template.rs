@@ -4,11 +4,12 @@
 //! before Tera compiles it. [`lexer`] cuts a source into tokens exactly as Tera does; [`scan`] and [`walk`] go over them, find
 //! every path that is read and note where to insert guards; [`names`] knows what may be read where; [`compile`]
 //! puts it together for one source; [`guard`] has the inserted filters, which stop undefined names and structures
-//! inside text, and hand typed values out; [`filters`] are the filters for users; [`fault`] turns Tera's errors
+//! inside text, and hand typed values out; [`budget`] has those that bound time and size; [`filters`] are the filters for users; [`fault`] turns Tera's errors
 //! into a line for people.
 //!
 //! Only insertions are made, never deletions, so that every position in a rewritten source can be traced back.
 
+pub mod budget;
 pub mod compile;
 pub mod fault;
 pub mod filters;

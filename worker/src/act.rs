@@ -1,8 +1,6 @@
 //! A task without items: one attempt, and what follows decided on the same snapshot.
 
-use std::time::Duration;
-
-use engine::{program::Program, snapshot::Scope, spec::TaskIndex};
+use engine::snapshot::Scope;
 use proto::{
     failure::Failure,
     outcome::{Acted, Failed, Report},
@@ -11,7 +9,7 @@ use proto::{
 use crate::{
     attempt::{Attempted, Try},
     blocking,
-    follow::{Following, follow},
+    follow::{self, Following},
     hindrance::{Hindrance, until_answered},
     perform::{Assignment, millis},
     revoked::Guard,
@@ -40,30 +38,39 @@ pub(crate) async fn perform(station: &Station, assignment: &Assignment<'_>, guar
         item: None,
         attempt: work.attempt,
         retries: work.retries,
+        limit: assignment.limit(station),
         cancel: &guard.cancel,
     };
     let mut attempted = station.attempt(&attempt).await?;
-    let again = attempted.retried(&attempt);
+    let again = attempted.retried(&attempt).await;
     let ending = {
-        let (program, attempted, scope) = (program.clone(), attempted.clone(), attempted.scope(scope));
-        let bytes = assignment.weight.max(attempted.result.json.as_bytes().len());
-        blocking::sized(bytes, move || end(&program, task, &scope, &attempted, again)).await
+        let (program, scope) = (program.clone(), attempted.scope(scope));
+        let (status, bytes) = (attempted.status, assignment.weight.max(attempted.result.json.as_bytes().len()));
+        let error = error(&attempted, bytes).await;
+        let settled = move |scope: &Scope| follow::settle(&program, task, scope, status);
+        let next = match again {
+            Some(delay) => Following::Retry(delay),
+            None => match blocking::evaluated(attempt.limit, bytes, scope, settled).await {
+                Ok(settled) => Following::Settled(settled),
+                Err(failure) => Following::Unable(failure),
+            },
+        };
+        Ending { error, next }
     };
     let told = until_answered(&station.kill, || tell(station, &attempted, &ending)).await?;
     Ok(told.unwrap_or_else(Report::Unable))
 }
 
-fn end(program: &Program, task: TaskIndex, scope: &Scope, attempted: &Attempted, again: Option<Duration>) -> Ending {
-    let error = attempted.failure.as_ref().map(|_| {
+/// What templates read as `error` from now on.
+async fn error(attempted: &Attempted, bytes: usize) -> Option<Made> {
+    attempted.failure.as_ref()?;
+    let attempted = attempted.clone();
+    let made = move || {
         // What the action returned may lie so deep that one more level is too much for it.
         let error = Made::of("error", attempted.error()).or_else(|_| Made::of("error", attempted.bare_error()));
         error.unwrap_or_else(|_| Made::null())
-    });
-    let next = match again {
-        Some(delay) => Following::Retry(delay),
-        None => follow(program, task, scope, attempted.status),
     };
-    Ending { error, next }
+    Some(blocking::sized(bytes, made).await)
 }
 
 async fn tell(station: &Station, attempted: &Attempted, ending: &Ending) -> Result<Report, Hindrance> {

@@ -43,6 +43,8 @@ pub(crate) struct Try<'a> {
     pub attempt: Attempt,
     /// Retries that were used up before this attempt.
     pub retries: u32,
+    /// How long its templates may take, when that is not known beforehand.
+    pub limit: Option<Duration>,
     /// Cancelled with the run.
     pub cancel: &'a CancellationToken,
 }
@@ -70,7 +72,7 @@ impl Station {
         tokio::task::coop::consume_budget().await;
         let task = attempt.program.workflow().task(attempt.task);
         let begun = Instant::now();
-        let prepared = prepare(attempt);
+        let prepared = prepare(attempt).await;
         self.metrics.render.observe(begun.elapsed().as_secs_f64());
         let begun = Instant::now();
         let name = task.action().unwrap_or_default();
@@ -138,10 +140,17 @@ impl Station {
 }
 
 /// The input as the action gets it, and how long it may take.
-fn prepare(attempt: &Try<'_>) -> Result<(serde_json::Value, Option<Duration>), Failure> {
-    let input = evaluate::input(attempt.program, attempt.task, &attempt.secrets.within(attempt.scope))?;
-    let input = input.to_serde().map_err(|error| Failure::new(error.code(), format!("input: {error}")))?;
-    Ok((input, evaluate::timeout(attempt.program, attempt.task, attempt.scope)?))
+async fn prepare(attempt: &Try<'_>) -> Result<(serde_json::Value, Option<Duration>), Failure> {
+    let Try { task, limit, .. } = *attempt;
+    let program = attempt.program.clone();
+    let evaluated = move |scope: &Scope| {
+        let input = evaluate::input(&program, task, scope)?;
+        let input = input.to_serde().map_err(|error| Failure::new(error.code(), format!("input: {error}")))?;
+        // It names no secret: that is refused when the workflow is registered.
+        Ok((input, evaluate::timeout(&program, task, scope)?))
+    };
+    // In place whatever the size of the context: an input reads a small part of it, and there may be many items.
+    blocking::evaluated(limit, 0, attempt.secrets.within(attempt.scope), evaluated).await
 }
 
 /// What `running` comes to. A panic costs this attempt, and not what else its delivery holds.
@@ -222,13 +231,14 @@ impl Attempted {
     }
 
     /// Decides whether the attempt is made again. One whose condition still holds after the last retry has failed.
-    pub(crate) fn retried(&mut self, attempt: &Try<'_>) -> Option<Duration> {
-        let Try { program, task, retries, .. } = *attempt;
+    pub(crate) async fn retried(&mut self, attempt: &Try<'_>) -> Option<Duration> {
+        let Try { program, task, retries, limit, .. } = *attempt;
         if self.status == Status::Canceled || program.workflow().task(task).retry.is_none() {
             return None;
         }
-        let scope = self.scope(attempt.scope);
-        match evaluate::retry(program, task, &scope, self.status, retries, chance()) {
+        let (program, scope, status) = (program.clone(), self.scope(attempt.scope), self.status);
+        let asked = move |scope: &Scope| evaluate::retry(&program, task, scope, status, retries, chance());
+        match blocking::evaluated(limit, 0, scope, asked).await {
             Ok(RetryDecision::Again(delay)) => return Some(delay),
             Ok(RetryDecision::Done) => {}
             Ok(RetryDecision::Exhausted) => {

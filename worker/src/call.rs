@@ -64,8 +64,9 @@ async fn plain(
     task: TaskIndex,
     child: Arc<Program>,
 ) -> Result<Report, Killed> {
-    let (program, scope) = (assignment.program.clone(), assignment.scope.clone());
-    let rendered = blocking::sized(assignment.weight, move || render(&program, task, &scope, &child)).await;
+    let (program, scope, limit) = (assignment.program.clone(), assignment.scope.clone(), assignment.limit(station));
+    let render = move |scope: &Scope| render(&program, task, scope, &child);
+    let rendered = blocking::evaluated(limit, assignment.weight, scope, render).await;
     let told = match &rendered {
         Ok(rendered) => until_answered(&station.kill, || tell(station, rendered)).await?,
         Err(failure) => Err(failure.clone()),
@@ -84,8 +85,9 @@ async fn items(
         Ok(values) => values,
         Err(failure) => return Ok(range::all_failed(range, &failure)),
     };
-    let (program, scope, indices) = (assignment.program.clone(), assignment.scope.clone(), range.items.clone());
-    let render_all = move || {
+    let (program, scope, limit) = (assignment.program.clone(), assignment.scope.clone(), assignment.limit(station));
+    let indices = range.items.clone();
+    let render_all = move |scope: &Scope| {
         let mut all = Rendereds::default();
         for (index, item) in indices.iter().zip(values) {
             let scope = scope.clone().with_item(item.clone(), index);
@@ -94,9 +96,13 @@ async fn items(
                 Err(failure) => all.fail(index, item, failure),
             }
         }
-        all
+        Ok(all)
     };
-    let all = blocking::sized(assignment.weight.max(range.values.as_bytes().len()), render_all).await;
+    let bytes = assignment.weight.max(range.values.as_bytes().len());
+    let all = match blocking::evaluated(limit, bytes, scope, render_all).await {
+        Ok(all) => all,
+        Err(failure) => return Ok(range::all_failed(range, &failure)),
+    };
     let told = until_answered(&station.kill, || tell_all(station, &all)).await?;
     Ok(told.map_or_else(|failure| range::all_failed(range, &failure), Report::Items))
 }

@@ -39,6 +39,13 @@ pub(crate) struct Assignment<'a> {
     pub weight: usize,
 }
 
+impl Assignment<'_> {
+    /// How long its templates may take, when their data do not say: with loops in them, little may take long.
+    pub(crate) fn limit(&self, station: &Station) -> Option<Duration> {
+        self.program.may_be_slow(self.task, self.work.key.phase).then_some(station.template_timeout)
+    }
+}
+
 /// Handles one delivery to its end: the outcome is confirmed first, then the delivery is settled. Whatever drops this
 /// before gives the delivery back.
 pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) {

@@ -54,8 +54,8 @@ enum Evaluated {
 pub(crate) async fn perform(station: &Station, assignment: &Assignment<'_>) -> Result<Report, Killed> {
     let begun = Instant::now();
     let evaluated = match assignment.work.key.phase {
-        Phase::Items => listed(assignment).await,
-        Phase::Prepare | Phase::Act | Phase::Settle | Phase::Output => evaluated(assignment).await,
+        Phase::Items => listed(station, assignment).await,
+        Phase::Prepare | Phase::Act | Phase::Settle | Phase::Output => evaluated(station, assignment).await,
     };
     station.metrics.render.observe(begun.elapsed().as_secs_f64());
     let told = match &evaluated {
@@ -65,11 +65,12 @@ pub(crate) async fn perform(station: &Station, assignment: &Assignment<'_>) -> R
     Ok(told.unwrap_or_else(Report::Unable))
 }
 
-async fn listed(assignment: &Assignment<'_>) -> Result<Evaluated, Failure> {
+async fn listed(station: &Station, assignment: &Assignment<'_>) -> Result<Evaluated, Failure> {
     let Assignment { work, program, task, scope, weight, .. } = assignment;
     let task = task.ok_or_else(|| unclear(work))?;
-    let (program, scope) = (program.clone(), scope.clone());
-    let list = blocking::sized(*weight, move || evaluate::items(&program, task, &scope)).await?;
+    let (program, scope, limit) = (program.clone(), scope.clone(), assignment.limit(station));
+    let list = move |scope: &Scope| evaluate::items(&program, task, scope);
+    let list = blocking::evaluated(limit, *weight, scope, list).await?;
     let evaluate::ItemList { items, concurrency, tolerate } = list;
     // A short template makes a long list.
     let bytes = (*weight).max(items.len() * ITEM_BYTES_LEAST);
@@ -77,23 +78,26 @@ async fn listed(assignment: &Assignment<'_>) -> Result<Evaluated, Failure> {
     Ok(Evaluated::Items { parts, concurrency, tolerate })
 }
 
-async fn evaluated(assignment: &Assignment<'_>) -> Result<Evaluated, Failure> {
+async fn evaluated(station: &Station, assignment: &Assignment<'_>) -> Result<Evaluated, Failure> {
     let Assignment { work, program, task, scope, weight, .. } = assignment;
-    let (program, scope) = (program.clone(), scope.clone());
+    let (program, scope, limit) = (program.clone(), scope.clone(), assignment.limit(station));
     let status = work.ended.as_ref().map_or(Status::Succeeded, |ended| ended.status);
     match (work.key.phase, *task) {
-        (Phase::Prepare, None) => blocking::sized(*weight, move || run(&program, &scope)).await,
-        (Phase::Prepare, Some(task)) => Ok(Evaluated::Task(evaluate::prepare_task(&program, task, &scope)?)),
+        (Phase::Prepare, None) => blocking::evaluated(limit, *weight, scope, move |scope| run(&program, scope)).await,
+        (Phase::Prepare, Some(task)) => {
+            let prepared = move |scope: &Scope| evaluate::prepare_task(&program, task, scope);
+            Ok(Evaluated::Task(blocking::evaluated(limit, 0, scope, prepared).await?))
+        }
         (Phase::Settle, Some(task)) if work.ended.as_ref().is_some_and(|ended| ended.asks_retry) => {
             let retries = work.retries;
-            let asked = move || follow::ask(&program, task, &scope.with_status(status), status, retries);
-            Ok(Evaluated::Asked(blocking::sized(*weight, asked).await))
+            let asked = move |scope: &Scope| Ok(follow::ask(&program, task, scope, status, retries));
+            Ok(Evaluated::Asked(blocking::evaluated(limit, *weight, scope.with_status(status), asked).await?))
         }
         (Phase::Settle, Some(task)) => {
-            let settled = move || follow::settle(&program, task, &scope.with_status(status), status);
-            Ok(Evaluated::Settled(blocking::sized(*weight, settled).await?))
+            let settled = move |scope: &Scope| follow::settle(&program, task, scope, status);
+            Ok(Evaluated::Settled(blocking::evaluated(limit, *weight, scope.with_status(status), settled).await?))
         }
-        (Phase::Output, None) => blocking::sized(*weight, move || output(&program, &scope)).await,
+        (Phase::Output, None) => blocking::evaluated(limit, *weight, scope, move |scope| output(&program, scope)).await,
         (Phase::Act | Phase::Items, _) | (Phase::Settle, None) | (Phase::Output, Some(_)) => Err(unclear(work)),
     }
 }

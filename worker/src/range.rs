@@ -138,11 +138,15 @@ async fn run_item(
         item: Some(index),
         attempt: work.attempt,
         retries: work.retries,
+        limit: assignment.limit(station),
         cancel: &guard.cancel,
     };
-    let ended = station.attempt(&attempt).await.map(|mut attempted| {
-        let again = attempted.retried(&attempt);
-        Ended { item, attempted, again }
-    });
+    let ended = match station.attempt(&attempt).await {
+        Ok(mut attempted) => {
+            let again = attempted.retried(&attempt).await;
+            Ok(Ended { item, attempted, again })
+        }
+        Err(Killed) => Err(Killed),
+    };
     Finished { index, ended, permit }
 }

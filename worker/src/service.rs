@@ -68,6 +68,8 @@ pub struct Settings {
     /// A folder whose files are `secrets.<file name>`, without the end of their last line, up to 64 KiB. They are read
     /// anew for each piece of work, and go before the variables.
     pub secrets_dir: Option<PathBuf>,
+    /// How long the templates of one piece of work may take in one go: then they fail as `template_timeout`.
+    pub template_timeout: Duration,
 }
 
 /// The environment variables of this process whose names and values are Unicode.
@@ -134,6 +136,7 @@ impl Worker {
             environment,
             env_allow,
             secrets_dir,
+            template_timeout,
         } = settings;
         let client = http_action::client(Proxy::Environment).map_err(|error| Error::Failed(error.to_string()))?;
         let values = Values::new(&server_url, token, client)?;
@@ -153,6 +156,7 @@ impl Worker {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             default_timeout: DEFAULT_TIMEOUT,
+            template_timeout,
         });
         let mut others = JoinSet::new();
         let http = match http {

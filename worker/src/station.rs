@@ -45,6 +45,8 @@ pub(crate) struct Station {
     pub kill: CancellationToken,
     /// For tasks without a `timeout`.
     pub default_timeout: Duration,
+    /// For templates that loop.
+    pub template_timeout: Duration,
 }
 
 impl Station {

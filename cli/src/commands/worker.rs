@@ -60,6 +60,7 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
         environment: worker::service::environment(),
         env_allow: options.work.means.env_allow,
         secrets_dir: options.work.means.secrets_dir,
+        template_timeout: options.work.means.template_timeout,
     };
     let mut worker = Worker::start(settings).await.map_err(worker_error)?;
     if let Some(http) = worker.http_addr() {

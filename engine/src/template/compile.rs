@@ -56,6 +56,10 @@ pub struct Template {
     pub paths: Vec<Path>,
     /// Whether its value may hold something undefined, which must be looked for.
     pub may_hold_undefined: bool,
+    /// Whether it may take longer than its source and its data suggest.
+    pub may_be_slow: bool,
+    /// What each turn of a loop may make without being seen: text inside a block that takes it up.
+    pub turn_bytes: usize,
     /// What was inserted, in order.
     edits: Vec<Edit>,
 }
@@ -101,6 +105,8 @@ pub fn template(
         gives,
         paths: found.paths,
         may_hold_undefined: found.has_literals && found.has_optionals,
+        may_be_slow: found.may_be_slow,
+        turn_bytes: if found.has_captures { source.len() } else { 0 },
         edits: found.edits,
     })
 }

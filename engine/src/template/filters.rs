@@ -2,16 +2,20 @@
 //!
 //! Arguments are named, as everywhere in Tera. An `attribute` is a path such as `result.status` or `rows.0.name`.
 
+mod bounded;
 mod lists;
+mod paths;
 mod patterns;
 mod texts;
+mod times;
+mod yaml;
 
 use std::sync::LazyLock;
 
 use proto::work::Status;
 use tera::{Kwargs, State, Tera, TeraResult, Value};
 
-use super::guard;
+use super::{budget, guard};
 
 /// Under this name the context keeps how the action ended: the number of its [`proto::work::Status`].
 pub const STATUS: &str = "__status";
@@ -58,9 +62,12 @@ const TERAS: [&str; 35] = [
 ];
 
 /// Ours; [`tera`] registers each.
-const OURS: [&str; 26] = [
+const OURS: [&str; 30] = [
     "to_json",
     "from_json",
+    "to_yaml",
+    "from_yaml",
+    "json_path",
     "regex_match",
     "regex_search",
     "regex_replace",
@@ -81,6 +88,7 @@ const OURS: [&str; 26] = [
     "shell_quote",
     "to_seconds",
     "to_duration",
+    "format_time",
     "basename",
     "dirname",
     // Tera's, done again: its order is that of a hash map.
@@ -94,6 +102,53 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TERAS.into_iter().chain(OURS)
 }
 
+/// Filters whose result may be larger than what they are given: it is looked at.
+const LARGER: [&str; 29] = [
+    "escape",
+    "escape_html",
+    "escape_xml",
+    "newlines_to_br",
+    "pluralize",
+    "replace",
+    "title",
+    "upper",
+    "truncate",
+    "indent",
+    "str",
+    "split",
+    "join",
+    "pairs",
+    "to_json",
+    "to_yaml",
+    "from_json",
+    "json_path",
+    "regex_search",
+    "regex_replace",
+    "map",
+    "zip",
+    "product",
+    "batch",
+    "b64encode",
+    "url_encode",
+    "shell_quote",
+    "flatten",
+    "format_time",
+];
+/// Whether what filter `name` gives may be larger than what it is given.
+#[must_use]
+pub fn makes_larger(name: &str) -> bool {
+    LARGER.contains(&name)
+}
+
+/// Filters that can take long on little: what they do grows faster than what they are given.
+const SLOW: [&str; 6] = ["regex_match", "regex_search", "regex_replace", "json_path", "product", "from_yaml"];
+
+/// Whether filter `name` can take long on little.
+#[must_use]
+pub fn may_be_slow(name: &str) -> bool {
+    SLOW.contains(&name)
+}
+
 /// A Tera with all filters and functions, and without templates.
 #[must_use]
 pub fn tera() -> Tera {
@@ -105,9 +160,14 @@ fn prototype() -> Tera {
     let mut tera = Tera::new();
     tera.autoescape_on(Vec::<&str>::new());
     guard::register(&mut tera);
+    budget::register(&mut tera);
+    bounded::register(&mut tera);
     lists::register(&mut tera);
+    paths::register(&mut tera);
     patterns::register(&mut tera);
     texts::register(&mut tera);
+    times::register(&mut tera);
+    yaml::register(&mut tera);
     for (name, test) in OUTCOMES {
         tera.register_function(name, move |_: Kwargs, state: &State| outcome(state).map(test));
     }

@@ -8,6 +8,8 @@ use std::{cell::RefCell, io};
 use proto::limits::RENDERED_BYTES_MAX;
 use tera::{Kwargs, State, Tera, TeraResult, Value, value::ValueKind};
 
+use super::budget;
+
 /// Stands behind an operand that must be defined; `(` stands before it.
 pub const DEFINED: &str = " | __defined)";
 /// Stands behind an expression inside text.
@@ -66,7 +68,11 @@ fn text(value: Value, _: Kwargs, _: &State) -> TeraResult<Value> {
         ValueKind::None => "null",
         ValueKind::Array => "a list",
         ValueKind::Map => "a map",
-        _ => return Ok(value),
+        _ => {
+            // A block may take it up, and hand it to the next one.
+            budget::spend(value.as_str().map_or(0, str::len))?;
+            return Ok(value);
+        }
     };
     Err(tera::Error::message(format!("{kind} cannot stand inside text: write `| to_json`")))
 }

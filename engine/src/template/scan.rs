@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use super::{lexer::Inside, walk::Walk};
+use super::{budget, lexer::Inside, walk::Walk};
 
 /// The most that `for` loops, comprehensions included, may be nested.
 const LOOPS_MAX: usize = 3;
@@ -34,6 +34,10 @@ pub struct Found {
     pub has_literals: bool,
     /// Something may be undefined without failing: a chain with `?.`.
     pub has_optionals: bool,
+    /// A loop, or what may take longer than its source and its data suggest.
+    pub may_be_slow: bool,
+    /// A `set` or `filter` block takes up what is rendered inside it.
+    pub has_captures: bool,
     /// Something could not be understood: Tera must say what.
     pub is_unclear: bool,
 }
@@ -126,6 +130,24 @@ impl<'a> Scanner<'a> {
         walk.tag();
         let is_whole = walk.is_done();
         self.found.is_unclear |= !is_whole;
+        if inside.tokens.first().is_some_and(|first| &self.source[first.range.clone()] == "for") {
+            self.turn(inside.range.end);
+        }
+    }
+
+    /// Puts a look at time and size at the beginning of a loop's body. Its tag closes at `close`.
+    fn turn(&mut self, close: usize) {
+        let (tag_end, text) = match self.source[close..].starts_with('-') {
+            true => (close + 3, budget::TURN_TRIMMED),
+            false => (close + 2, budget::TURN),
+        };
+        self.found.edits.push(Edit { at: tag_end, text });
+    }
+
+    /// Puts the whole expression from `start` to `end` before a filter: `behind` begins with `)` and ends with one.
+    pub(super) fn wrap(&mut self, start: usize, end: usize, behind: &'static str) {
+        self.found.edits.push(Edit { at: start, text: "((" });
+        self.found.edits.push(Edit { at: end, text: behind });
     }
 
     /// What was found.
@@ -143,6 +165,7 @@ impl<'a> Scanner<'a> {
     }
 
     pub(super) fn enter_loop(&mut self, locals: Vec<&'a str>) {
+        self.found.may_be_slow = true;
         for name in &locals {
             if name.starts_with("__") {
                 self.refuse("reserved_name", format!("`{name}` cannot be the name of a loop variable"));

@@ -6,14 +6,16 @@
 use std::ops::Range;
 
 use super::{
-    guard,
+    budget, filters, guard,
     lexer::{Kind, Token},
     names,
-    scan::{Edit, Path, Scanner, Segment, WhenUndefined},
+    scan::{Edit, Found, Path, Scanner, Segment, WhenUndefined},
 };
 
 /// The most that brackets may be nested; Tera allows 40 levels.
 const DEPTH_MAX: usize = 64;
+/// The most texts that one expression puts together with `~`: each step copies all that is there.
+const CONCATENATIONS_MAX: usize = 32;
 const CONSTANTS: [&str; 7] = ["true", "True", "false", "False", "none", "None", "null"];
 const TAGS_REFUSED: [&str; 7] = ["include", "extends", "block", "component", "import", "macro", "from"];
 
@@ -45,12 +47,14 @@ pub struct Walk<'s, 'a> {
     tokens: &'a [Token],
     at: usize,
     depth: usize,
+    /// Lists and maps around, with nothing in between that would use what stands here.
+    literals: usize,
 }
 
 impl<'s, 'a> Walk<'s, 'a> {
     /// A walk that begins at the first of `tokens`.
     pub fn new(scanner: &'s mut Scanner<'a>, tokens: &'a [Token]) -> Self {
-        Self { scanner, tokens, at: 0, depth: 0 }
+        Self { scanner, tokens, at: 0, depth: 0, literals: 0 }
     }
 
     /// Whether all tokens were understood.
@@ -147,6 +151,8 @@ impl<'s, 'a> Walk<'s, 'a> {
         let mut binding = Binding::Looser;
         let mut ifs = 0;
         let mut is_sole = true;
+        let start = self.tokens.get(self.at).map_or(0, |token| token.range.start);
+        let mut concatenations = 0;
         let sole = loop {
             while self.is_symbol("-") || self.is_name("not") {
                 is_sole = false;
@@ -162,10 +168,20 @@ impl<'s, 'a> Walk<'s, 'a> {
             };
             self.guard(operand);
             is_sole = false;
+            concatenations += usize::from(self.peek(0) == "~");
             self.at += tokens;
             binding = next;
         };
         self.depth -= 1;
+        if concatenations > 0 {
+            self.scanner.wrap(start, self.end(), budget::MADE_WHOLE);
+        }
+        if concatenations > CONCATENATIONS_MAX {
+            let message = format!(
+                "more than {CONCATENATIONS_MAX} times `~` in one expression: write a text with `{{{{ }}}}` in it"
+            );
+            self.scanner.refuse("too_many_concatenations", message);
+        }
         sole
     }
 
@@ -213,7 +229,7 @@ impl<'s, 'a> Walk<'s, 'a> {
                     "default" => self.pass(unguarded.take(), WhenUndefined::Passes),
                     _ => self.guard(unguarded.take()),
                 }
-                self.arguments();
+                self.filter_arguments(name);
             } else if self.is_name("is") {
                 self.at += if self.peek(1) == "not" { 2 } else { 1 };
                 let Some(name) = self.eat_name() else {
@@ -248,6 +264,7 @@ impl<'s, 'a> Walk<'s, 'a> {
             }
             (Kind::Name, name) if self.peek(1) == "(" => {
                 self.scanner.found.functions.push(name.to_owned());
+                self.scanner.found.may_be_slow |= name == "range";
                 self.at += 1;
                 self.arguments();
                 None
@@ -260,11 +277,11 @@ impl<'s, 'a> Walk<'s, 'a> {
                 sole
             }
             (Kind::Symbol, "[") => {
-                self.list();
+                self.literal(Self::list);
                 None
             }
             (Kind::Symbol, "{") => {
-                self.map();
+                self.literal(Self::map);
                 None
             }
             (Kind::Symbol, "<") => {
@@ -347,6 +364,7 @@ impl<'s, 'a> Walk<'s, 'a> {
         if !self.eat_symbol("(") {
             return;
         }
+        let literals = std::mem::take(&mut self.literals);
         while self.at < self.tokens.len() && !self.is_symbol(")") {
             if self.eat_name().is_none() || !self.eat_symbol("=") {
                 return self.unclear();
@@ -357,10 +375,37 @@ impl<'s, 'a> Walk<'s, 'a> {
             }
         }
         self.expect(")");
+        self.literals = literals;
+    }
+
+    /// The arguments of the filter `name`, and behind it a look at what it made.
+    fn filter_arguments(&mut self, name: &str) {
+        self.arguments();
+        self.scanner.found.may_be_slow |= filters::may_be_slow(name);
+        if filters::makes_larger(name) {
+            self.scanner.found.edits.push(Edit { at: self.end(), text: budget::MADE });
+        }
+    }
+
+    /// A list or a map, with a look at what it became unless it is made of constants.
+    fn literal(&mut self, walk: impl FnOnce(&mut Self)) {
+        self.scanner.found.has_literals = true;
+        let start = self.tokens[self.at].range.start;
+        let operands = |found: &Found| (found.paths.len(), found.functions.len());
+        let before = operands(&self.scanner.found);
+        let around = self.literals;
+        let is_element = around > 0 && matches!(self.before(), "[" | "{" | "," | ":" | "...");
+        self.literals = around + 1;
+        walk(self);
+        self.literals = around;
+        // The outermost one is looked at with all that is in it.
+        let is_looked_at = is_element && matches!(self.peek(0), "," | "]" | "}");
+        if operands(&self.scanner.found) != before && !is_looked_at {
+            self.scanner.wrap(start, self.end(), budget::MADE_WHOLE);
+        }
     }
 
     fn list(&mut self) {
-        self.scanner.found.has_literals = true;
         if let Some(locals) = self.comprehension() {
             return self.comprehended(locals);
         }
@@ -376,7 +421,6 @@ impl<'s, 'a> Walk<'s, 'a> {
     }
 
     fn map(&mut self) {
-        self.scanner.found.has_literals = true;
         self.at += 1;
         while self.at < self.tokens.len() && !self.is_symbol("}") {
             if !self.eat_symbol("...") {
@@ -414,8 +458,9 @@ impl<'s, 'a> Walk<'s, 'a> {
     /// `[expression for locals in list if condition]`. The list does not see the locals.
     fn comprehended(&mut self, locals: Vec<&'a str>) {
         self.at += 1;
+        let literals = std::mem::take(&mut self.literals);
         self.scanner.enter_loop(locals.clone());
-        self.value(Ternary::Allowed);
+        let each = self.spanned(Ternary::Allowed);
         self.scanner.loops.pop();
         // `for x in` or `for k, v in`.
         let has_binding = self.is_name("for") && self.peek(2 * locals.len()) == "in";
@@ -424,13 +469,23 @@ impl<'s, 'a> Walk<'s, 'a> {
         }
         self.at += 2 * locals.len() + 1;
         self.value(Ternary::Ends);
+        let mut asked = each;
         if self.is_name("if") {
             self.at += 1;
             self.scanner.loops.push(locals);
-            self.value(Ternary::Ends);
+            asked = self.spanned(Ternary::Ends);
             self.scanner.loops.pop();
         }
+        self.scanner.wrap(asked.start, asked.end, budget::EACH);
         self.expect("]");
+        self.literals = literals;
+    }
+
+    /// As [`Self::value`]; gives where it stands.
+    fn spanned(&mut self, ternary: Ternary) -> Range<usize> {
+        let start = self.tokens.get(self.at).map_or(0, |token| token.range.start);
+        self.value(ternary);
+        start..self.end()
     }
 
     /// The inside of a tag.
@@ -443,6 +498,7 @@ impl<'s, 'a> Walk<'s, 'a> {
             }
             Some("if" | "elif") => self.value(Ternary::Allowed),
             Some("filter") => {
+                self.scanner.found.has_captures = true;
                 self.filter_name();
                 self.filters();
             }
@@ -460,13 +516,18 @@ impl<'s, 'a> Walk<'s, 'a> {
     }
 
     fn set_tag(&mut self) {
+        // By setting a name again and again, a few lines make much.
+        self.scanner.found.may_be_slow = true;
         let Some(name) = self.eat_name() else { return self.unclear() };
         if names::ROOTS.contains(&name) || name.starts_with("__") {
             self.scanner.refuse("reserved_name", format!("`{name}` cannot be set: choose another name"));
         }
         match self.eat_symbol("=") {
             true => self.value(Ternary::Allowed),
-            false => self.filters(),
+            false => {
+                self.scanner.found.has_captures = true;
+                self.filters();
+            }
         }
         self.scanner.set.push(name);
     }
@@ -498,6 +559,6 @@ impl<'s, 'a> Walk<'s, 'a> {
     fn filter_name(&mut self) {
         let Some(name) = self.eat_name() else { return self.unclear() };
         self.scanner.found.filters.push(name.to_owned());
-        self.arguments();
+        self.filter_arguments(name);
     }
 }

@@ -8,5 +8,6 @@ mod secrets;
 mod sharing;
 mod stage;
 mod stop;
+mod time_limit;
 mod trouble;
 mod values;

@@ -60,6 +60,7 @@ pub struct Plan {
     pub environment: BTreeMap<String, String>,
     pub env_allow: Vec<String>,
     pub secrets_dir: Option<PathBuf>,
+    pub template_timeout: Duration,
 }
 
 impl Default for Plan {
@@ -70,6 +71,7 @@ impl Default for Plan {
             environment: BTreeMap::new(),
             env_allow: Vec::new(),
             secrets_dir: None,
+            template_timeout: DEADLINE,
         }
     }
 }
@@ -122,6 +124,7 @@ impl Stage {
             environment: plan.environment,
             env_allow: plan.env_allow,
             secrets_dir: plan.secrets_dir,
+            template_timeout: plan.template_timeout,
         };
         let worker = Worker::start(settings).await.expect("starts");
         let outcomes = queue.consume(Source::Outcomes(SHARD), 1_000).await.expect("consumes");

@@ -7,6 +7,8 @@ use tera::{
     value::{Key, ValueKind},
 };
 
+use crate::template::budget::{self, PLACE_BYTES};
+
 /// The most elements that `product` makes.
 const PRODUCT_MAX: usize = 100_000;
 
@@ -158,6 +160,7 @@ fn product(list: &[Value], kwargs: Kwargs, _: &State) -> TeraResult<Vec<Value>> 
     if list.len().saturating_mul(other.len()) > PRODUCT_MAX {
         return failed(format!("`product` would make more than {PRODUCT_MAX} pairs"));
     }
+    budget::spend(3 * PLACE_BYTES * list.len() * other.len())?;
     let pairs = list.iter().flat_map(|left| other.iter().map(move |right| vec![left.clone(), right.clone()]));
     Ok(pairs.map(Value::from).collect())
 }

@@ -5,6 +5,8 @@ use std::{cell::RefCell, collections::HashMap};
 use regex::{Captures, Regex, RegexBuilder};
 use tera::{Kwargs, Map, State, Tera, TeraResult, Value, value::Key};
 
+use crate::template::budget;
+
 /// Compiled patterns that a thread keeps; when there are more, it forgets all.
 const CACHED_MAX: usize = 128;
 /// The most memory that one compiled pattern takes.
@@ -66,5 +68,17 @@ fn groups(regex: &Regex, captures: &Captures<'_>) -> Value {
 fn replace(text: &str, kwargs: Kwargs, _: &State) -> TeraResult<String> {
     let regex = compiled(kwargs.must_get("pattern")?)?;
     let replacement: &str = kwargs.must_get("replacement")?;
-    Ok(regex.replace_all(text, replacement).into_owned())
+    let mut replaced = String::new();
+    let mut done = 0;
+    for captures in regex.captures_iter(text) {
+        let found = captures.get(0).expect("group 0 is the whole match");
+        let before = replaced.len();
+        replaced.push_str(&text[done..found.start()]);
+        captures.expand(replacement, &mut replaced);
+        done = found.end();
+        // Matches in a row may take time in proportion to the square of the text.
+        budget::spend(replaced.len() - before)?;
+    }
+    replaced.push_str(&text[done..]);
+    Ok(replaced)
 }
