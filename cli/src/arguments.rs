@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, get, graph, lint, list, register, run, scheduler, submit, watch, worker,
-        workflows,
+        cancel, completion, config, dev, get, graph, lint, list, register, run, schedule, scheduler, submit, watch,
+        worker, workflows,
     },
     ending::Error,
     layers::{self, Layers},
@@ -55,6 +55,8 @@ pub enum Command {
     Watch(watch::Options),
     /// Cancel a run
     Cancel(cancel::Options),
+    /// Run a registered workflow by the clock
+    Schedule(schedule::Options),
     /// Check workflow files
     Lint(lint::Options),
     /// Draw a workflow file: which task leads where
@@ -98,6 +100,7 @@ impl Command {
             | Self::Get(_)
             | Self::Watch(_)
             | Self::Cancel(_)
+            | Self::Schedule(_)
             | Self::Lint(_)
             | Self::Graph(_)
             | Self::Config(_)

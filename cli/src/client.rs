@@ -5,10 +5,11 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use proto::{
     codec,
-    id::{Digest, RunId, WorkflowName},
+    id::{Digest, RunId, ScheduleName, WorkflowName},
     job::{Answer, Message, Problem},
     json::Json,
     limits::VALUE_BYTES_MAX,
+    schedule::{Definition, ScheduleDocument, SchedulesDocument},
     time::Timestamp,
     view::{ListDocument, Run, RunDocument},
 };
@@ -141,6 +142,22 @@ impl Client {
     /// Registers a workflow under its name.
     pub async fn register(&self, name: &WorkflowName, source: &str) -> Result<Registered, Error> {
         self.call(Method::PUT, &["api", "v1", "workflows", name.as_str()], &[], source.as_bytes().to_vec()).await
+    }
+
+    /// Every schedule.
+    pub async fn schedules(&self) -> Result<SchedulesDocument, Error> {
+        self.get(&["api", "v1", "schedules"], &[]).await
+    }
+
+    /// Makes a schedule, or changes it.
+    pub async fn put_schedule(&self, name: &ScheduleName, definition: &Definition) -> Result<ScheduleDocument, Error> {
+        self.call(Method::PUT, &["api", "v1", "schedules", name.as_str()], &[], codec::encode(definition)).await
+    }
+
+    /// Removes a schedule.
+    pub async fn remove_schedule(&self, name: &ScheduleName) -> Result<(), Error> {
+        let removed = self.bytes(Method::DELETE, &["api", "v1", "schedules", name.as_str()], &[], Vec::new()).await;
+        removed.map(|_nothing| ())
     }
 
     /// Follows a run: its view now, and each after a change. The last one is of a run that has ended, unless the

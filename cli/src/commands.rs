@@ -10,6 +10,7 @@ pub mod lint;
 pub mod list;
 pub mod register;
 pub mod run;
+pub mod schedule;
 pub mod scheduler;
 pub mod submit;
 pub mod watch;
@@ -38,6 +39,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Error> {
         Command::Get(options) => get::run(options).await,
         Command::Watch(options) => watch::run(options).await,
         Command::Cancel(options) => cancel::run(options).await,
+        Command::Schedule(options) => schedule::run(options).await,
         Command::Lint(options) => lint::run(&options),
         Command::Graph(options) => graph::run(&options),
         Command::Config(options) => config::run(&options, &arguments.layers),

@@ -148,7 +148,7 @@ fn items(task: &Task) -> String {
     text
 }
 
-fn status_cell(status: &str, colour: Colour) -> Cell {
+pub fn status_cell(status: &str, colour: Colour) -> Cell {
     Cell::painted(status, colour.paint(meaning(status), status))
 }
 

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::Timestamp;
+
 /// An id or a name that breaks the rules for its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {text:?} is not valid: {rule}")]
@@ -114,6 +116,15 @@ text_id!(
     "1 to 128 of A-Z a-z 0-9 . _ : @ -",
     |text| within(text, 128) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
 );
+text_id!(
+    /// The name of a schedule. Short enough that `NAME@2026-12-01T09:00:00Z` is a run id.
+    ScheduleName,
+    "schedule name",
+    "1 to 100 of A-Z a-z 0-9 . _ -, beginning with a letter or digit",
+    |text| within(text, 100)
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        && text.as_bytes()[0].is_ascii_alphanumeric()
+);
 
 /// The longest run id, in bytes.
 const RUN_ID_BYTES_MAX: usize = 128;
@@ -149,8 +160,24 @@ impl RunId {
         {
             return hash;
         }
-        let hash = blake3::hash(root.as_bytes());
-        u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])
+        let schedule = root.parse().ok().and_then(|root: Self| root.schedule());
+        hash_of(schedule.as_ref().map_or(root, ScheduleName::as_str))
+    }
+
+    /// The run of a schedule's tick: the same for the same due time, so that a tick is one run whoever takes it.
+    #[must_use]
+    pub fn of_tick(schedule: &ScheduleName, due: Timestamp) -> Self {
+        // A due time is a whole second, and its fraction is left out then.
+        let due = due.to_whole_seconds();
+        Self(format!("{schedule}@{due}").into())
+    }
+
+    /// The schedule of whose tick this may be the run; anybody can choose such an id.
+    #[must_use]
+    pub fn schedule(&self) -> Option<ScheduleName> {
+        let (name, due) = self.0.split_once('@')?;
+        let is_due = due.len() == 20 && due.ends_with('Z') && due.parse::<Timestamp>().is_ok();
+        if is_due { name.parse().ok() } else { None }
     }
 
     /// A new id that sorts by the time of its making (UUID version 7).
@@ -158,6 +185,12 @@ impl RunId {
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
+}
+
+/// The number of a shard comes from the first two bytes of BLAKE3.
+fn hash_of(text: &str) -> u16 {
+    let hash = blake3::hash(text.as_bytes());
+    u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])
 }
 
 /// Whether `text` can be the name of a task, a parameter, a var or a published key.
@@ -215,9 +248,17 @@ number_id!(
 
 impl Shard {
     /// The shard of `run` among `shards`, which is fixed when a store is first migrated.
+    ///
+    /// The runs of a schedule are in the schedule's shard: taking a tick and accepting its run is one commit of one owner.
     #[must_use]
     pub fn of(run: &RunId, shards: u16) -> Self {
         Self(run.shard_hash() % shards.max(1))
+    }
+
+    /// The shard of `schedule` among `shards`.
+    #[must_use]
+    pub fn of_schedule(schedule: &ScheduleName, shards: u16) -> Self {
+        Self(hash_of(schedule.as_str()) % shards.max(1))
     }
 }
 
@@ -311,7 +352,7 @@ mod tests {
 
     #[test]
     fn children_stay_in_the_shard_of_their_outermost_run() {
-        for root in ["r", "order-17", &"x".repeat(128)] {
+        for root in ["r", "order-17", "nightly@2026-12-01T09:00:00Z", &"x".repeat(128)] {
             let root: RunId = root.parse().expect("valid");
             let mut run = root.clone();
             for depth in 0..40 {
@@ -324,6 +365,28 @@ mod tests {
         assert_eq!(root.child(Instance(3), 1, None).as_str(), "order-17~3.1");
         assert_eq!(root.child(Instance(3), 1, Some(ItemIndex(42))).as_str(), "order-17~3.1.42");
         assert!(!root.is_child());
+    }
+
+    #[test]
+    fn a_tick_is_a_run_beside_its_schedule() {
+        let name: ScheduleName = "nightly-1".parse().expect("valid");
+        let run = RunId::of_tick(&name, "2026-12-01T09:00:00Z".parse().expect("a time"));
+        assert_eq!(run.as_str(), "nightly-1@2026-12-01T09:00:00Z");
+        assert_eq!(run.schedule(), Some(name.clone()));
+        assert_eq!(Shard::of(&run, 16), Shard::of_schedule(&name, 16));
+        for other in [
+            "nightly-1",
+            "nightly-1@",
+            "a@b",
+            "@2026-12-01T09:00:00Z",
+            "n@2026-12-01T09:00:00.5Z",
+            "n@2026-13-01T09:00:00Z",
+        ] {
+            assert_eq!(other.parse::<RunId>().expect(other).schedule(), None, "{other}");
+        }
+        let longest: ScheduleName = "n".repeat(100).parse().expect("valid");
+        assert!(RunId::of_tick(&longest, Timestamp::default()).as_str().parse::<RunId>().is_ok());
+        assert!("n".repeat(101).parse::<ScheduleName>().is_err() && "a@b".parse::<ScheduleName>().is_err());
     }
 
     #[test]

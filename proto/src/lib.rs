@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`id`] and [`time`] name things, [`json`] and [`value`] carry data, [`manifest`] says which
 //! data a piece of work reads, [`work`] and [`outcome`] are the two messages of every task, [`job`],
-//! [`control`] and [`event`] are what the outside sees, [`view`] is what HTTP answers, [`topology`] and
+//! [`control`] and [`event`] are what the outside sees, [`view`] and [`schedule`] are what HTTP answers, [`topology`] and
 //! [`limits`] hold the names and numbers, and [`codec`] is the only way in.
 
 pub mod codec;
@@ -19,6 +19,7 @@ pub mod json;
 pub mod limits;
 pub mod manifest;
 pub mod outcome;
+pub mod schedule;
 pub mod time;
 pub mod topology;
 pub mod value;

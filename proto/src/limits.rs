@@ -1,5 +1,9 @@
 //! Numbers that bound what users send and what processes hold, with the error code of each.
 
+/// Schedules of one store (`too_many_schedules`).
+pub const SCHEDULES_MAX: usize = 10_000;
+/// Ticks of one schedule that wait, or are made up for, at the most.
+pub const TICKS_WAITING_MAX: usize = 1_000;
 /// Labels of one run (`label_invalid`).
 pub const LABELS_MAX: usize = 64;
 /// The name of a label, in bytes (`label_invalid`).

@@ -27,6 +27,13 @@ impl Timestamp {
         Self::from_millis(self.0.saturating_add(i64::try_from(after.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// As RFC 3339 to the second, such as `2026-12-01T09:00:00Z`; what is beyond is cut off.
+    #[must_use]
+    pub fn to_whole_seconds(self) -> String {
+        let time = jiff::Timestamp::from_second(self.0.div_euclid(1_000)).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        time.to_string()
+    }
+
     /// How long after `earlier` this is; zero when it is not (clocks of two machines differ).
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

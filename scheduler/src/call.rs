@@ -8,7 +8,10 @@ use proto::{
 };
 use tokio::sync::oneshot;
 
-use crate::desk::WatchAnswer;
+use crate::{
+    desk::WatchAnswer,
+    turn::{Change, Changed},
+};
 
 /// One question, and where its answer goes. An asker that has gone away is no concern of the loop's.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(crate) enum Call {
     Submit { body: Bytes, answer: oneshot::Sender<Result<Answer, Refusal>> },
     /// Carry out a command.
     Command { command: Command, answer: oneshot::Sender<Result<Answer, Refusal>> },
+    /// Make, change or remove a schedule.
+    Schedule { change: Change, answer: oneshot::Sender<Changed> },
     /// Show a live run.
     View { run: RunId, answer: oneshot::Sender<Option<view::Run>> },
     /// Follow a live run.

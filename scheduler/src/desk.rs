@@ -24,6 +24,7 @@ use crate::{
     outbox::Outbox,
     programs::{self, Known, Programs},
     recover::Doubt,
+    schedule::roster::Roster,
     store::{self, Store},
     timers::Timers,
     turn::Own,
@@ -63,6 +64,7 @@ pub(crate) struct Desk {
     pub programs: Programs,
     pub dispatch: Dispatch,
     pub timers: Timers,
+    pub schedules: Roster,
     pub outbox: Outbox,
     pub workers: Workers,
     pub watchers: HashMap<RunId, watch::Sender<Arc<view::Run>>>,
@@ -125,7 +127,8 @@ impl Desk {
         let runs = commit.runs.iter().map(|run| run.shard);
         let rows = commit.outbox_add.iter().map(|row| row.shard);
         let timers = commit.timers_set.iter().map(|row| row.shard);
-        let touched: HashSet<Shard> = runs.chain(rows).chain(timers).collect();
+        let schedules = commit.schedules.iter().map(|row| row.shard);
+        let touched: HashSet<Shard> = runs.chain(rows).chain(timers).chain(schedules).collect();
         let owned = self.epochs.iter().map(|(shard, epoch)| (*shard, *epoch));
         match touched.is_empty() {
             true => owned.take(1).collect(),
@@ -159,6 +162,7 @@ impl Desk {
         match own {
             // Whatever its due time was: it rang, and its turn did not come to stand.
             Own::Timer(run, timer) => self.timers.arm(&run, timer, self.now()),
+            Own::Tick(schedule) => self.schedules.arm(&schedule, self.now()),
             Own::Continue(run) if self.continuing.contains(&run) => {}
             Own::Continue(run) => self.continuing.push_back(run),
             Own::Lost(key) => self.lost.push_back(key),
@@ -166,14 +170,20 @@ impl Desk {
         }
     }
 
+    /// When something of the loop's own is due next.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.timers.next_due().into_iter().chain(self.schedules.next_due()).min()
+    }
+
     /// What the loop itself has to do, as far as it is due; at most `most`.
     pub(crate) fn due(&mut self, most: usize) -> Vec<Own> {
         let now = self.now();
-        if let Some(due) = self.timers.next_due().filter(|due| *due <= now) {
+        if let Some(due) = self.next_due().filter(|due| *due <= now) {
             self.metrics.turns.timer_lag.set(now.since(due).as_secs_f64());
         }
         let rung = self.timers.ring(now, most).into_iter().map(|(run, timer)| Own::Timer(run, timer));
         let mut due: Vec<Own> = rung.collect();
+        due.extend(self.schedules.ring(now, most - due.len()).into_iter().map(Own::Tick));
         let continuing = self.continuing.len().min(most - due.len());
         due.extend(self.continuing.drain(..continuing).map(Own::Continue));
         let lost = self.lost.len().min(most - due.len());

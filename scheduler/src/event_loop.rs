@@ -131,7 +131,7 @@ impl Loop {
     }
 
     async fn wait_open(&mut self, desk: &mut Desk) -> Woken {
-        let due = desk.timers.next_due().map(|due| desk.clock.instant(due).min(Instant::now() + SLEEP_MAX));
+        let due = desk.next_due().map(|due| desk.clock.instant(due).min(Instant::now() + SLEEP_MAX));
         let goes_on = !desk.continuing.is_empty() || !desk.lost.is_empty() || !desk.admitted.is_empty();
         // Cancel safe: `recv_many`, `tick`, `cancelled`, sleeps, and the outbox's `flow` (it reserves first).
         tokio::select! {
@@ -209,6 +209,7 @@ fn answer(desk: &mut Desk, call: Call) -> Option<Input> {
     match call {
         Call::Submit { body, answer } => return Some(Input::Submit(body, answer)),
         Call::Command { command, answer } => return Some(Input::Command(command, answer)),
+        Call::Schedule { change, answer } => return Some(Input::Schedule(change, answer)),
         Call::View { run, answer } => {
             let view = desk.live.get(&run).map(|live| live.run.view(live.known.program.workflow()));
             let _ = answer.send(view);

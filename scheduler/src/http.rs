@@ -1,4 +1,4 @@
-//! The HTTP side of a scheduler: runs and workflows for people, values for workers, health and metrics for machines.
+//! The HTTP side of a scheduler: runs, workflows and schedules for people, values for workers, health and metrics for machines.
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,6 +27,7 @@ use crate::{
 
 mod problem;
 mod runs;
+mod schedules;
 mod values;
 mod workflows;
 
@@ -86,6 +87,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/runs/{id}/cancel", post(runs::cancel))
         .route("/api/v1/workflows", get(workflows::list))
         .route("/api/v1/workflows/{name}", get(workflows::show).put(workflows::register))
+        .route("/api/v1/schedules", get(schedules::list))
+        .route("/api/v1/schedules/{name}", get(schedules::show).put(schedules::put).delete(schedules::remove))
         .layer(DefaultBodyLimit::max(SUBMISSION_BYTES_MAX + 1024))
         .layer(middleware::from_fn_with_state(api.clone(), people_only));
     let machines =

@@ -3,8 +3,9 @@
 //! Reading order: `service` starts and stops it, `event_loop` waits, `turn` is where everything that happened is
 //! decided and written in one transaction, `desk` is what it has in memory, `intake` and `intern` are how jobs and
 //! values come in, `dispatch`, `letters` and `outbox` how messages go out, `timers` what rings, `recover` how
-//! unfinished work is taken up, `lease` how its shards stay its own, [`store`] where it is all kept, `http` what people
-//! and workers ask, [`access`] who may, and [`metrics`] and `gauges` what Prometheus sees.
+//! unfinished work is taken up, `schedule` what runs by the clock, `lease` how its shards stay its own, [`store`] where
+//! it is all kept, `http` what people and workers ask, [`access`] who may, and [`metrics`] and `gauges` what Prometheus
+//! sees.
 
 pub mod access;
 mod call;
@@ -24,6 +25,7 @@ pub mod metrics;
 mod outbox;
 mod programs;
 mod recover;
+mod schedule;
 pub mod service;
 pub mod store;
 mod timers;

@@ -9,6 +9,7 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
+use proto::schedule::Outcome;
 
 /// Values of one label that get a series of their own; what comes later is `other`.
 const LABELS_MAX: usize = 200;
@@ -50,6 +51,7 @@ pub(crate) struct Turns {
     pub(crate) fenced: IntCounter,
     duplicates: IntCounter,
     rejected: IntCounterVec,
+    ticks: IntCounterVec,
 }
 
 /// About workers and what waits for them.
@@ -69,6 +71,7 @@ pub(crate) enum Count {
     Finished { workflow: String, status: &'static str, seconds: f64, context_bytes: u64 },
     Duplicate,
     Rejected { code: String },
+    Ticks { outcome: Outcome, count: u64 },
 }
 
 /// The first so many values of a label; all others are one, so that no client can fill the memory of whoever scrapes.
@@ -124,6 +127,9 @@ impl Metrics {
                 self.runs.finished.with_label_values(&[workflow, status]).inc();
                 self.runs.duration.observe(seconds);
                 self.runs.context_bytes.observe(context_bytes as f64);
+            }
+            Count::Ticks { outcome, count } => {
+                self.turns.ticks.with_label_values(&[outcome.as_str()]).inc_by(count);
             }
             Count::Duplicate => self.turns.duplicates.inc(),
             Count::Rejected { code } => {
@@ -184,8 +190,19 @@ impl Turns {
                 "Messages that could not be accepted, by reason.",
                 &["reason"],
             ),
+            ticks: ticks(new),
         }
     }
+}
+
+/// Each outcome is there from the beginning: an alert on the first refused tick must see it grow from 0.
+fn ticks(new: &New) -> IntCounterVec {
+    let ticks =
+        new.counters("leveret_schedule_ticks_total", "Ticks of schedules, by what became of them.", &["outcome"]);
+    for outcome in Outcome::ALL {
+        ticks.with_label_values(&[outcome.as_str()]).reset();
+    }
+    ticks
 }
 
 impl Pools {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use proto::id::{RunId, Shard};
+use proto::id::{RunId, ScheduleName, Shard};
 
 use crate::{
     desk::Desk,
@@ -23,12 +23,15 @@ pub(crate) struct Doubt {
     pub runs: HashSet<RunId>,
     /// Rows for the outbox.
     pub rows: HashMap<String, Shard>,
+    /// Schedules.
+    pub schedules: HashSet<ScheduleName>,
 }
 
 impl Doubt {
     pub(crate) fn absorb(&mut self, other: Self) {
         self.runs.extend(other.runs);
         self.rows.extend(other.rows);
+        self.schedules.extend(other.schedules);
     }
 }
 
@@ -47,8 +50,11 @@ impl Desk {
                 self.timers.arm(&run, timer, row.due);
             }
         }
+        let schedules = self.store.schedules(shard).await?;
         let rows = self.store.outbox(shard).await?;
-        tracing::info!(%shard, runs = runs.len(), unconfirmed = rows.len(), "shard taken over");
+        let count = schedules.len();
+        schedules.into_iter().for_each(|(name, body)| self.take_up_schedule(name, &body));
+        tracing::info!(%shard, runs = runs.len(), schedules = count, unconfirmed = rows.len(), "shard taken over");
         self.line_up();
         for chunk in rows.chunks(CHUNK) {
             self.send_again(shard, chunk).await?;
@@ -62,15 +68,16 @@ impl Desk {
     /// # Errors
     /// When the store does not answer; the doubt remains.
     pub(crate) async fn settle_doubt(&mut self) -> Result<(), Error> {
-        let Some(Doubt { runs, rows }) = self.doubt.take() else { return Ok(()) };
-        let settled = self.read_again(&runs, &rows).await;
+        let Some(doubt) = self.doubt.take() else { return Ok(()) };
+        let settled = self.read_again(&doubt).await;
         if settled.is_err() {
-            self.doubt.get_or_insert_default().absorb(Doubt { runs, rows });
+            self.doubt.get_or_insert_default().absorb(doubt);
         }
         settled
     }
 
-    async fn read_again(&mut self, runs: &HashSet<RunId>, rows: &HashMap<String, Shard>) -> Result<(), Error> {
+    async fn read_again(&mut self, doubt: &Doubt) -> Result<(), Error> {
+        let Doubt { runs, rows, schedules } = doubt;
         // Before any input is taken again: each that comes back from a failed turn comes back once more from the
         // broker, which gives it up after a number of times. A store that cannot write shall not use those up.
         let fences = self.epochs.iter().map(|(shard, epoch)| (*shard, *epoch)).collect();
@@ -88,11 +95,18 @@ impl Desk {
             self.send_again(shard, &stored).await?;
         }
         self.line_up();
+        for name in schedules {
+            match self.store.schedule(name).await? {
+                Some(body) => self.take_up_schedule(name.clone(), &body),
+                None => self.schedules.remove(name),
+            }
+        }
         for run in runs {
             self.show(run);
             if !self.live.contains_key(run) {
                 // Those who follow it see the end of this, and look for the run in the store.
                 self.watchers.remove(run);
+                self.schedules.run_ended(run, self.now());
             }
         }
         for (run, answer) in std::mem::take(&mut self.waiting) {

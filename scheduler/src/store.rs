@@ -11,7 +11,7 @@ use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use proto::{
-    id::{Digest, Epoch, RunId, Shard, WorkflowName},
+    id::{Digest, Epoch, RunId, ScheduleName, Shard, WorkflowName},
     time::Timestamp,
     view::Summary,
 };
@@ -22,7 +22,7 @@ mod record;
 mod rows;
 pub mod sqlite;
 
-pub use record::{Commit, Filter, Head, NewRun, OutboxKind, OutboxRow, RunWrite, TimerRow};
+pub use record::{Commit, Filter, Head, NewRun, OutboxKind, OutboxRow, RunWrite, ScheduleWrite, TimerRow};
 
 /// A store that is open.
 #[derive(Debug)]
@@ -222,6 +222,30 @@ impl Store {
             Self::Sqlite(store) => store.timers(shard).await,
             Self::Postgres(store) => store.timers(shard).await,
             Self::Memory(store) => Ok(store.timers(shard)),
+        }
+    }
+
+    /// The schedules of a shard with what was last written of them, by name.
+    ///
+    /// # Errors
+    /// As [`Store::heads`].
+    pub async fn schedules(&self, shard: Shard) -> Result<Vec<(ScheduleName, Bytes)>, Error> {
+        match self {
+            Self::Sqlite(store) => store.schedules(shard).await,
+            Self::Postgres(store) => store.schedules(shard).await,
+            Self::Memory(store) => Ok(store.schedules(shard)),
+        }
+    }
+
+    /// What was last written of a schedule.
+    ///
+    /// # Errors
+    /// As [`Store::heads`].
+    pub async fn schedule(&self, name: &ScheduleName) -> Result<Option<Bytes>, Error> {
+        match self {
+            Self::Sqlite(store) => store.schedule(name).await,
+            Self::Postgres(store) => store.schedule(name).await,
+            Self::Memory(store) => Ok(store.schedule(name)),
         }
     }
 

@@ -4,7 +4,8 @@
 //! run that it touched and leaves its inputs with the broker: they come again. Since a commit whose answer was lost may
 //! stand all the same, what it would have written is noted as a [`Doubt`], and read from the store before the next turn.
 //!
-//! `read` understands inputs, `admit` jobs and orders, `post` writes letters, `stand` the commit and what it allows.
+//! `read` understands inputs, `admit` jobs and orders, `post` writes letters, `tick` what schedules start, `stand` the commit and what it
+//! allows.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -40,10 +41,12 @@ mod admit;
 mod post;
 mod read;
 mod stand;
+mod tick;
 
 pub(crate) use read::{Input, Own};
 use read::{Origin, Source, Todo};
 pub(crate) use stand::ready_envelope;
+pub(crate) use tick::{Change, Changed};
 
 /// An answered call: whoever asks, and what it is told once the commit stands.
 type Answered = (oneshot::Sender<Result<Answer, Refusal>>, Result<Answer, Refusal>);
@@ -97,6 +100,8 @@ struct Turn<'d> {
     rows: HashMap<String, usize>,
     /// What becomes of each timer: armed for a time, or disarmed.
     timers: BTreeMap<(RunId, Timer), Option<Timestamp>>,
+    /// What becomes of schedules.
+    ticked: tick::Ticked,
     deliveries: Vec<Delivery>,
     answers: Vec<Answered>,
     /// What steps so far have asked of other runs: the same commit has it.
@@ -133,6 +138,7 @@ impl Desk {
         let mut found = intern::Found::default();
         let todos: Vec<Todo> = inputs.into_iter().map(|input| read::read(input, &self.topology, &mut found)).collect();
         doubt.runs.extend(todos.iter().flat_map(Todo::runs).cloned());
+        doubt.runs.extend(todos.iter().filter_map(Todo::schedule).flat_map(|name| self.runs_of_ticks(name, now)));
         let heads = self.load(doubt.runs.iter().cloned().collect()).await?;
         let absent = self.absent(&found).await?;
         let commit = Commit { outbox_remove: sent.to_vec(), values: found.fresh, ..Commit::default() };
@@ -149,6 +155,7 @@ impl Desk {
             envelopes: Vec::new(),
             rows: HashMap::new(),
             timers: BTreeMap::new(),
+            ticked: tick::Ticked::default(),
             deliveries: Vec::new(),
             answers: Vec::new(),
             others: VecDeque::new(),
@@ -162,6 +169,7 @@ impl Desk {
         turn.write_work().await?;
         turn.write_runs();
         turn.write_timers();
+        turn.write_schedules();
         turn.store().await?;
         turn.act();
         Ok(())
@@ -207,6 +215,8 @@ impl Turn<'_> {
                 self.commit.outbox_remove.push(key.to_string());
                 self.step(&key.run.clone(), machine::Input::Undeliverable(key), &[]).await?;
             }
+            Todo::Tick { schedule } => self.tick(&schedule).await?,
+            Todo::Change { change, asker } => self.change(change, asker),
             Todo::Beat { heartbeat, source } => {
                 self.desk.workers.heard(heartbeat, self.now);
                 self.acknowledge(source);

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use proto::{id::RunId, view::Run};
+use proto::id::RunId;
 
 use crate::{
     client::Client,
@@ -41,7 +41,9 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
         output::note(&format!("run {} has ended already: {}", run.id, run.status.as_str()));
         return Ok(Exit::Done);
     }
-    if !options.yes && !is_wanted(&run)? {
+    let (id, status) = (&run.id, run.status.as_str());
+    let question = format!("cancel run {id} of {}, which is {status}?", run.workflow);
+    if !options.yes && !is_agreed(&question, &format!("run {id} is not cancelled"))? {
         output::note("nothing was cancelled");
         return Ok(Exit::Done);
     }
@@ -53,15 +55,13 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// Asks on the terminal.
-fn is_wanted(run: &Run) -> Result<bool, Error> {
+/// Asks on the terminal. Where there is none, `refused` says what is not done.
+pub(super) fn is_agreed(question: &str, refused: &str) -> Result<bool, Error> {
     if !io::stdin().is_terminal() {
-        return Err(
-            Error::usage(format!("run {} is not cancelled without being asked", run.id)).with_help("give --yes")
-        );
+        return Err(Error::usage(format!("{refused} without being asked")).with_help("give --yes"));
     }
     let mut stderr = io::stderr().lock();
-    let _ = write!(stderr, "cancel run {} of {}, which is {}? [y/N] ", run.id, run.workflow, run.status.as_str());
+    let _ = write!(stderr, "{question} [y/N] ");
     let _ = stderr.flush();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);

@@ -188,7 +188,8 @@ fn say(options: &Options, answer: &Answer, id: &RunId) -> Result<(), Error> {
     }
 }
 
-fn read_label(text: &str) -> Result<(String, String), String> {
+/// Reads `NAME=VALUE`.
+pub(super) fn read_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),

@@ -1,7 +1,9 @@
 //! The built binary, from outside: words in, exit code, stdout and stderr out.
 //!
 //! `process` starts it and waits with deadlines, `visitor` lets a test see that an action has begun. `local` is what
-//! needs no scheduler, `graph` and `lint` with files of their own, `run` is `leveret run`, `plugin` the same with the example plugins, `served` is every client against `leveret dev`, and `broker` is what
+//! needs no scheduler, `graph` and `lint` with files of their own, `run` is `leveret run`, `plugin` the same with the
+//! example plugins, `served` is every client against `leveret dev`, `schedule` what is run by the clock, and `broker`
+//! what
 //! goes through RabbitMQ.
 
 mod broker;
@@ -11,5 +13,6 @@ mod local;
 mod plugin;
 mod process;
 mod run;
+mod schedule;
 mod served;
 mod visitor;

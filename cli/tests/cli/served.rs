@@ -31,18 +31,18 @@ tasks:
 ";
 
 /// A server, its folder and its address.
-struct Dev {
+pub struct Dev {
     process: Running,
     url: String,
     folder: tempfile::TempDir,
 }
 
 impl Dev {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_in(tempfile::tempdir().expect("a folder"))
     }
 
-    fn start_in(folder: tempfile::TempDir) -> Self {
+    pub fn start_in(folder: tempfile::TempDir) -> Self {
         let data = folder.path().join("data").display().to_string();
         let mut process = start(&["dev", "--http", "127.0.0.1:0", "--data", &data], &[("LEVERET_LOG", "warn")]);
         let line = process.said("serving at ");
@@ -50,7 +50,7 @@ impl Dev {
         Self { url: format!("http://{url}"), process, folder }
     }
 
-    fn call(&self, words: &[&str]) -> Ended {
+    pub fn call(&self, words: &[&str]) -> Ended {
         leveret(&[words, &["--server", &self.url]].concat())
     }
 
@@ -58,7 +58,7 @@ impl Dev {
         start(&[words, &["--server", &self.url]].concat(), &[])
     }
 
-    fn stop(self) -> tempfile::TempDir {
+    pub fn stop(self) -> tempfile::TempDir {
         self.process.signal(Signal::SIGTERM);
         self.process.end().expect(0);
         self.folder

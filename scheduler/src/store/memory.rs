@@ -11,13 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use proto::{
-    id::{Digest, Epoch, RunId, Shard, WorkflowName},
+    id::{Digest, Epoch, RunId, ScheduleName, Shard, WorkflowName},
     time::Timestamp,
     view::Summary,
 };
 use tokio::time::Instant;
 
-use super::{Commit, Error, Filter, Head, OutboxRow, RunWrite, TimerRow, rows};
+use super::{Commit, Error, Filter, Head, OutboxRow, RunWrite, ScheduleWrite, TimerRow, rows};
 
 /// One scheduler, one shard, as with SQLite.
 pub const SHARDS: u16 = 1;
@@ -45,6 +45,7 @@ struct State {
     outbox_positions: HashMap<String, u64>,
     outbox_next: u64,
     timers: HashMap<String, TimerRow>,
+    schedules: BTreeMap<ScheduleName, (Shard, Bytes)>,
     values: HashMap<Digest, Bytes>,
     definitions: HashMap<Digest, Bytes>,
     names: BTreeMap<WorkflowName, (Digest, Timestamp)>,
@@ -147,6 +148,16 @@ impl Store {
         timers
     }
 
+    pub(super) fn schedules(&self, shard: Shard) -> Vec<(ScheduleName, Bytes)> {
+        let state = self.state();
+        let of_shard = state.schedules.iter().filter(|(_, (home, _))| *home == shard);
+        of_shard.map(|(name, (_, body))| (name.clone(), body.clone())).collect()
+    }
+
+    pub(super) fn schedule(&self, name: &ScheduleName) -> Option<Bytes> {
+        self.state().schedules.get(name).map(|(_, body)| body.clone())
+    }
+
     pub(super) fn list(&self, filter: &Filter) -> Vec<Summary> {
         let state = self.state();
         let mut wanted: Vec<&Summary> =
@@ -230,10 +241,20 @@ impl State {
             self.outbox_positions.insert(row.key.clone(), position);
             self.outbox.insert(position, row);
         }
+        for write in commit.schedules {
+            self.write_schedule(write);
+        }
         for key in commit.timers_clear {
             self.timers.remove(&key);
         }
         self.timers.extend(commit.timers_set.into_iter().map(|row| (row.key.clone(), row)));
+    }
+
+    fn write_schedule(&mut self, write: ScheduleWrite) {
+        match write.body {
+            Some(body) => self.schedules.insert(write.name, (write.shard, body)),
+            None => self.schedules.remove(&write.name),
+        };
     }
 
     fn write_run(&mut self, write: RunWrite) {

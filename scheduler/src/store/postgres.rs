@@ -9,7 +9,7 @@ use std::{collections::HashMap, time::Duration};
 use bytes::Bytes;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime};
 use proto::{
-    id::{Digest, Epoch, RunId, Shard, WorkflowName},
+    id::{Digest, Epoch, RunId, ScheduleName, Shard, WorkflowName},
     time::Timestamp,
     view::Summary,
 };
@@ -155,6 +155,21 @@ impl Store {
             Ok(TimerRow { key: row.try_get(0)?, run: rows::run_id(row.try_get(1)?)?, shard, due })
         };
         found.iter().map(read).collect()
+    }
+
+    pub(super) async fn schedules(&self, shard: Shard) -> Result<Vec<(ScheduleName, Bytes)>, Error> {
+        let sql = "SELECT name, body FROM schedules WHERE shard = $1 ORDER BY name";
+        let found = self.query(sql, &[&i32::from(shard.0)]).await?;
+        let read = |row: &Row| {
+            let name = row.try_get::<_, &str>(0)?.parse().map_err(rows::damaged)?;
+            Ok((name, Bytes::from(row.try_get::<_, Vec<u8>>(1)?)))
+        };
+        found.iter().map(read).collect()
+    }
+
+    pub(super) async fn schedule(&self, name: &ScheduleName) -> Result<Option<Bytes>, Error> {
+        let found: Option<Vec<u8>> = self.one("SELECT body FROM schedules WHERE name = $1", &[&name.as_str()]).await?;
+        Ok(found.map(Bytes::from))
     }
 
     pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Error> {

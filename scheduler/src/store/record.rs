@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use bytes::Bytes;
 use proto::{
     failure::Failure,
-    id::{Digest, Epoch, RunId, Shard, WorkflowName},
+    id::{Digest, Epoch, RunId, ScheduleName, Shard, WorkflowName},
     time::Timestamp,
     view::Summary,
     work::RunStatus,
@@ -28,6 +28,8 @@ pub struct Commit {
     pub timers_set: Vec<TimerRow>,
     /// Keys of timers that fired or are no longer needed. One that is absent is ignored.
     pub timers_clear: Vec<String>,
+    /// Schedules that were made, moved on or removed.
+    pub schedules: Vec<ScheduleWrite>,
     /// Values that the facts name, with digests already checked. They are durable before the rest is.
     pub values: Vec<(Digest, Bytes)>,
 }
@@ -41,6 +43,7 @@ impl Commit {
             && self.outbox_remove.is_empty()
             && self.timers_set.is_empty()
             && self.timers_clear.is_empty()
+            && self.schedules.is_empty()
             && self.values.is_empty()
     }
 }
@@ -122,6 +125,17 @@ pub struct TimerRow {
     pub due: Timestamp,
 }
 
+/// What is new about one schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleWrite {
+    /// The schedule.
+    pub name: ScheduleName,
+    /// Its shard.
+    pub shard: Shard,
+    /// What it is and how far it has come; `None` removes it, and is ignored when it is absent.
+    pub body: Option<Bytes>,
+}
+
 /// A run without its facts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
@@ -159,6 +173,11 @@ impl Commit {
         for (run, shard) in touched {
             assert!(fenced.contains(&shard), "run {run} is written without a fence for its shard {shard}");
         }
+        for write in &self.schedules {
+            let ScheduleWrite { name, shard, .. } = write;
+            assert!(fenced.contains(shard), "schedule {name} is written without a fence for its shard {shard}");
+        }
+        assert_once(self.schedules.iter().map(|row| row.name.as_str()));
         assert_once(self.runs.iter().map(|row| row.id.as_str()));
         assert_once(self.outbox_add.iter().map(|row| row.key.as_str()));
         assert_once(self.timers_set.iter().map(|row| row.key.as_str()));

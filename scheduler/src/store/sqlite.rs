@@ -15,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use proto::{
-    id::{Digest, Epoch, RunId, Shard, WorkflowName},
+    id::{Digest, Epoch, RunId, ScheduleName, Shard, WorkflowName},
     time::Timestamp,
     view::Summary,
 };
@@ -129,6 +129,15 @@ impl Store {
 
     pub(super) async fn timers(&self, shard: Shard) -> Result<Vec<TimerRow>, Error> {
         self.main.read(move |connection| read::timers(connection, shard)).await
+    }
+
+    pub(super) async fn schedules(&self, shard: Shard) -> Result<Vec<(ScheduleName, Bytes)>, Error> {
+        self.main.read(move |connection| read::schedules(connection, shard)).await
+    }
+
+    pub(super) async fn schedule(&self, name: &ScheduleName) -> Result<Option<Bytes>, Error> {
+        let name = name.clone();
+        self.main.read(move |connection| read::schedule(connection, &name)).await
     }
 
     pub(super) async fn list(&self, filter: &Filter) -> Result<Vec<Summary>, Error> {

@@ -58,7 +58,7 @@ impl Turn<'_> {
         }
     }
 
-    async fn content(&self, run: &RunId) -> Result<Option<Digest>, Error> {
+    pub(super) async fn content(&self, run: &RunId) -> Result<Option<Digest>, Error> {
         if let Some(live) = self.desk.live.get(run) {
             return Ok(Some(live.content));
         }
@@ -72,7 +72,13 @@ impl Turn<'_> {
         Ok(None)
     }
 
-    async fn start(&mut self, run: RunId, order: Order, reply: Option<ReplyTo>, source: Source) -> Result<(), Error> {
+    pub(super) async fn start(
+        &mut self,
+        run: RunId,
+        order: Order,
+        reply: Option<ReplyTo>,
+        source: Source,
+    ) -> Result<(), Error> {
         let Order { known, mut accepted, content } = order;
         let mut found = crate::intern::Found::default();
         accepted.parameters.iter_mut().for_each(|(_, value)| found.value(value));

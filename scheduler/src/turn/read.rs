@@ -4,7 +4,7 @@ use engine::machine::{self, Signal, Timer, again::Again, fact::ReplyTo};
 use proto::{
     codec,
     failure::Failure,
-    id::{Digest, RunId},
+    id::{Digest, RunId, ScheduleName},
     job::{Answer, Command, Job, Order, Rerun, Submission},
     limits::ITEMS_MAX,
     outcome::{FromWorker, Heartbeat, Listed, Outcome, Report},
@@ -15,6 +15,7 @@ use proto::{
 use queue::Delivery;
 use tokio::sync::oneshot;
 
+use super::{Change, Changed};
 use crate::{
     call::Refusal,
     intake::{self, Rejection},
@@ -34,6 +35,8 @@ pub(crate) enum Input {
     Submit(bytes::Bytes, oneshot::Sender<Result<Answer, Refusal>>),
     /// A command by HTTP.
     Command(Command, oneshot::Sender<Result<Answer, Refusal>>),
+    /// What is to become of a schedule, by HTTP.
+    Schedule(Change, oneshot::Sender<Changed>),
     /// From this process itself.
     Own(Own),
 }
@@ -43,6 +46,8 @@ pub(crate) enum Input {
 pub(crate) enum Own {
     /// A timer rang.
     Timer(RunId, Timer),
+    /// Ticks of this schedule are due, or those that waited may go on.
+    Tick(ScheduleName),
     /// The machine goes on by itself.
     Continue(RunId),
     /// The items of this work are not to be had, so that no worker will ever see it.
@@ -55,7 +60,12 @@ impl Input {
     pub(super) fn own(&self) -> Option<Own> {
         match self {
             Self::Own(own) => Some(own.clone()),
-            Self::Job(_) | Self::Outcome(_) | Self::Dead(_) | Self::Submit(..) | Self::Command(..) => None,
+            Self::Job(_)
+            | Self::Outcome(_)
+            | Self::Dead(_)
+            | Self::Submit(..)
+            | Self::Command(..)
+            | Self::Schedule(..) => None,
         }
     }
 
@@ -65,6 +75,9 @@ impl Input {
             Self::Submit(_, asker) | Self::Command(_, asker) => {
                 // Whoever asked may have hung up.
                 let _ = asker.send(Err(Refusal::Unavailable));
+            }
+            Self::Schedule(_, asker) => {
+                let _ = asker.send(Changed::Unavailable);
             }
             Self::Job(_) | Self::Outcome(_) | Self::Dead(_) | Self::Own(_) => {}
         }
@@ -100,6 +113,10 @@ pub(super) enum Todo {
     Rerun { run: RunId, of: RunId, again: Again, reply: Option<ReplyTo>, source: Source },
     /// What cannot be read or accepted.
     Refuse { rejection: Rejection, reply: Option<ReplyTo>, source: Source },
+    /// Ticks of a schedule are due.
+    Tick { schedule: ScheduleName },
+    /// A schedule is to be another one.
+    Change { change: Change, asker: oneshot::Sender<Changed> },
     /// A worker is alive.
     Beat { heartbeat: Heartbeat, source: Source },
     /// Work that cannot be written; its row goes.
@@ -113,9 +130,24 @@ impl Todo {
             Self::Accept { run, .. } | Self::Step { run, .. } | Self::Order { run, .. } => (Some(run), None),
             Self::Rerun { run, of, .. } => (Some(run), Some(of)),
             Self::Lost { key } => (Some(&key.run), None),
-            Self::Refuse { .. } | Self::Beat { .. } => (None, None),
+            Self::Refuse { .. } | Self::Tick { .. } | Self::Change { .. } | Self::Beat { .. } => (None, None),
         };
         one.into_iter().chain(other)
+    }
+
+    /// The schedule that may start runs by it.
+    pub(super) fn schedule(&self) -> Option<&ScheduleName> {
+        match self {
+            Self::Tick { schedule } => Some(schedule),
+            Self::Accept { .. }
+            | Self::Step { .. }
+            | Self::Order { .. }
+            | Self::Rerun { .. }
+            | Self::Refuse { .. }
+            | Self::Change { .. }
+            | Self::Beat { .. }
+            | Self::Lost { .. } => None,
+        }
     }
 }
 
@@ -127,6 +159,8 @@ pub(super) fn read(input: Input, topology: &Topology, found: &mut intern::Found)
         Input::Dead(delivery) => dead(delivery, topology),
         Input::Submit(body, asker) => submission(&body, None, Ok(None), Source::Call(asker), found),
         Input::Command(command, asker) => order(command, None, None, Source::Call(asker), found),
+        Input::Schedule(change, asker) => Todo::Change { change, asker },
+        Input::Own(Own::Tick(schedule)) => Todo::Tick { schedule },
         Input::Own(Own::Timer(run, timer)) => own(run, machine::Input::Timer(timer)),
         Input::Own(Own::Continue(run)) => own(run, machine::Input::Continue),
         Input::Own(Own::Admit(run)) => own(run, machine::Input::Admit),

@@ -89,6 +89,7 @@ impl Turn<'_> {
                 None => self.desk.timers.disarm(&id, timer),
             }
         }
+        self.keep_schedules();
         self.desk.outbox.push(std::mem::take(&mut self.envelopes));
         for (asker, answer) in std::mem::take(&mut self.answers) {
             // Whoever asked may have hung up.
@@ -137,6 +138,7 @@ impl Desk {
         let count = ended(&self.live.get(id)?.run)?;
         self.live.remove(id);
         self.ended.add(id.clone());
+        self.schedules.run_ended(id, self.now());
         Some(count)
     }
 }

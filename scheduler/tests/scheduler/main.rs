@@ -10,5 +10,6 @@ mod outcomes;
 mod recovery;
 mod robot;
 mod runs;
+mod schedules;
 mod site;
 mod storm;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use leveret_scheduler::store::{Commit, Error, Filter, Head, OutboxKind, OutboxRow, RunWrite, Store};
+use leveret_scheduler::store::{Commit, Error, Filter, Head, OutboxKind, OutboxRow, RunWrite, ScheduleWrite, Store};
 use proto::{
     failure::Failure,
-    id::{Digest, Epoch, Shard},
+    id::{Digest, Epoch, ScheduleName, Shard},
     time::Timestamp,
     work::RunStatus,
 };
@@ -162,6 +162,40 @@ pub async fn timers_are_set_and_cleared(store: &Store) {
     let keys = ["a", "b", "never was"].map(str::to_owned).to_vec();
     store.commit(Commit { timers_clear: keys, ..set(vec![timer(store, "r", "b", 40)]) }).await.unwrap();
     assert_eq!(store.timers(home).await.unwrap(), [timer(store, "r", "b", 40)], "clears come first");
+}
+
+pub async fn schedules_are_written_and_removed(store: &Store) {
+    let fences = own_all(store, "a").await;
+    let name = |text: &str| text.parse::<ScheduleName>().unwrap();
+    let home = |text: &str| Shard::of_schedule(&name(text), store.shards());
+    let write = |text: &str, body: Option<&'static str>| ScheduleWrite {
+        name: name(text),
+        shard: home(text),
+        body: body.map(Bytes::from),
+    };
+    let commit_of = |schedules| Commit { schedules, ..commit(&fences, Vec::new()) };
+    let all = vec![write("b", Some("1")), write("B.2", Some("2")), write("gone", Some("3"))];
+    store.commit(commit_of(all)).await.unwrap();
+    store.commit(commit_of(vec![write("b", Some("4")), write("gone", None), write("absent", None)])).await.unwrap();
+    assert_eq!(store.schedule(&name("b")).await.unwrap(), Some(Bytes::from("4")));
+    assert_eq!(store.schedule(&name("gone")).await.unwrap(), None);
+    let mut found = Vec::new();
+    for shard in (0..store.shards()).map(Shard) {
+        let of_shard = store.schedules(shard).await.unwrap();
+        assert!(of_shard.iter().all(|(name, _)| home(name.as_str()) == shard));
+        assert!(of_shard.is_sorted_by(|(left, _), (right, _)| left < right));
+        found.extend(of_shard);
+    }
+    found.sort();
+    assert_eq!(found, [(name("B.2"), Bytes::from("2")), (name("b"), Bytes::from("4"))]);
+
+    // One with its run, or neither.
+    let run = new_run(store, "b@2026-12-01T09:00:00Z");
+    assert_eq!(run.shard, home("b"), "both are in one shard");
+    store.commit(commit(&fences, vec![run.clone()])).await.unwrap();
+    let again = Commit { schedules: vec![write("b", Some("5"))], ..commit(&fences, vec![run]) };
+    assert!(matches!(store.commit(again).await, Err(Error::Conflict { .. })));
+    assert_eq!(store.schedule(&name("b")).await.unwrap(), Some(Bytes::from("4")));
 }
 
 pub async fn values_come_with_a_commit(store: &Store) {

@@ -50,6 +50,7 @@ suite!(
     commits::a_stale_epoch_commits_nothing,
     commits::outbox_rows_are_added_and_removed,
     commits::timers_are_set_and_cleared,
+    commits::schedules_are_written_and_removed,
     commits::values_come_with_a_commit,
     commits::a_commit_that_nobody_awaits_is_whole_or_nothing,
     commits::many_runs_are_one_commit,

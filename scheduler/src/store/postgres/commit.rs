@@ -17,7 +17,7 @@ use tokio_postgres::{
 };
 
 use super::{Error, bytea, rows};
-use crate::store::{Commit, NewRun, OutboxRow, RunWrite, TimerRow};
+use crate::store::{Commit, NewRun, OutboxRow, RunWrite, ScheduleWrite, TimerRow};
 
 /// Puts values of digests `$1` with bytes `$3`, touched at `$2`.
 pub const PUT_VALUES: &str = r#"INSERT INTO "values" (digest, touched_at, bytes)
@@ -59,6 +59,12 @@ const CLEAR_TIMERS: &str = "DELETE FROM timers WHERE key = ANY($1)";
 const SET_TIMERS: &str = "INSERT INTO timers (key, run, shard, due)
     SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[])
     ON CONFLICT (key) DO UPDATE SET run = excluded.run, shard = excluded.shard, due = excluded.due";
+
+const REMOVE_SCHEDULES: &str = "DELETE FROM schedules WHERE name = ANY($1)";
+
+const SET_SCHEDULES: &str = "INSERT INTO schedules (name, shard, body)
+    SELECT * FROM unnest($1::text[], $2::int[], $3::bytea[])
+    ON CONFLICT (name) DO UPDATE SET shard = excluded.shard, body = excluded.body";
 
 /// Does all of `commit` or nothing. Begin, statements, end: three round trips.
 pub async fn run(client: &mut Object, commit: &Commit) -> Result<(), Error> {
@@ -159,6 +165,7 @@ fn statements(commit: &Commit) -> Vec<Statement<'_>> {
     push_facts(&mut list, commit);
     push_outbox(&mut list, commit);
     push_timers(&mut list, commit);
+    push_schedules(&mut list, commit);
     list
 }
 
@@ -237,6 +244,21 @@ fn push_timers<'a>(list: &mut Vec<Statement<'a>>, commit: &'a Commit) {
             column(timers, |row| row.run.as_str()),
             column(timers, |row| number(row.shard)),
             column(timers, |row| row.due.as_millis()),
+        ]
+    });
+}
+
+fn push_schedules<'a>(list: &mut Vec<Statement<'a>>, commit: &'a Commit) {
+    let removed = commit.schedules.iter().filter(|write| write.body.is_none()).collect();
+    push(list, REMOVE_SCHEDULES, Expected::Nothing, removed, |removed: &[&ScheduleWrite]| {
+        vec![column(removed, |write| write.name.as_str())]
+    });
+    let set = commit.schedules.iter().filter_map(|write| Some((write, write.body.as_deref()?))).collect();
+    push(list, SET_SCHEDULES, Expected::Nothing, set, |set: &[(&ScheduleWrite, &[u8])]| {
+        vec![
+            column(set, |(write, _)| write.name.as_str()),
+            column(set, |(write, _)| number(write.shard)),
+            column(set, |(_, body)| body),
         ]
     });
 }

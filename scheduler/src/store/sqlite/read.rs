@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use proto::{
-    id::{Digest, RunId, Shard, WorkflowName},
+    id::{Digest, RunId, ScheduleName, Shard, WorkflowName},
     time::Timestamp,
     view::Summary,
 };
@@ -64,6 +64,22 @@ pub fn timers(connection: &Connection, shard: Shard) -> Result<Vec<TimerRow>, Er
         timers.push(TimerRow { key: row.get(0)?, run, shard, due: Timestamp::from_millis(row.get(2)?) });
     }
     Ok(timers)
+}
+
+pub fn schedules(connection: &Connection, shard: Shard) -> Result<Vec<(ScheduleName, Bytes)>, Error> {
+    let mut statement = connection.prepare_cached("SELECT name, body FROM schedules WHERE shard = ?1 ORDER BY name")?;
+    let mut found = statement.query([shard.0])?;
+    let mut schedules = Vec::new();
+    while let Some(row) = found.next()? {
+        let name = row.get::<_, String>(0)?.parse().map_err(rows::damaged)?;
+        schedules.push((name, Bytes::from(row.get::<_, Vec<u8>>(1)?)));
+    }
+    Ok(schedules)
+}
+
+pub fn schedule(connection: &Connection, name: &ScheduleName) -> Result<Option<Bytes>, Error> {
+    let mut statement = connection.prepare_cached("SELECT body FROM schedules WHERE name = ?1")?;
+    bytes(statement.query_row([name.as_str()], |row| row.get(0)).optional())
 }
 
 pub fn list(connection: &Connection, sql: &str, parameters: &[Parameter]) -> Result<Vec<Summary>, Error> {

@@ -85,6 +85,7 @@ pub fn commit(connection: &mut Connection, commit: &Commit) -> Result<(), Error>
     }
     write_outbox(&transaction, commit)?;
     write_timers(&transaction, commit)?;
+    write_schedules(&transaction, commit)?;
     Ok(transaction.commit()?)
 }
 
@@ -186,6 +187,21 @@ fn write_timers(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), Er
     )?;
     for row in &commit.timers_set {
         statement.execute(params![row.key, row.run.as_str(), row.shard.0, row.due.as_millis()])?;
+    }
+    Ok(())
+}
+
+fn write_schedules(transaction: &Transaction<'_>, commit: &Commit) -> Result<(), Error> {
+    let mut remove = transaction.prepare_cached("DELETE FROM schedules WHERE name = ?1")?;
+    let mut set = transaction.prepare_cached(
+        "INSERT INTO schedules (name, shard, body) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE
+         SET shard = excluded.shard, body = excluded.body",
+    )?;
+    for write in &commit.schedules {
+        match &write.body {
+            Some(body) => set.execute(params![write.name.as_str(), write.shard.0, body.as_ref()])?,
+            None => remove.execute([write.name.as_str()])?,
+        };
     }
     Ok(())
 }
