@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, get, graph, lint, list, register, run, schedule, scheduler, submit, watch,
-        worker, workflows,
+        cancel, completion, config, dev, get, graph, lint, list, register, run, schedule, scheduler, submit, test,
+        watch, worker, workflows,
     },
     ending::Error,
     layers::{self, Layers},
@@ -61,6 +61,8 @@ pub enum Command {
     Lint(lint::Options),
     /// Draw a workflow file: which task leads where
     Graph(graph::Options),
+    /// Rehearse a workflow: actions end as scripts say
+    Test(test::Options),
     /// Settings
     Config(config::Options),
     /// Print completions for a shell
@@ -103,6 +105,7 @@ impl Command {
             | Self::Schedule(_)
             | Self::Lint(_)
             | Self::Graph(_)
+            | Self::Test(_)
             | Self::Config(_)
             | Self::Completion(_) => logging::Kind::Tool,
         }

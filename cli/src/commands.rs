@@ -13,6 +13,7 @@ pub mod run;
 pub mod schedule;
 pub mod scheduler;
 pub mod submit;
+pub mod test;
 pub mod watch;
 pub mod worker;
 pub mod workflows;
@@ -42,6 +43,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Error> {
         Command::Schedule(options) => schedule::run(options).await,
         Command::Lint(options) => lint::run(&options),
         Command::Graph(options) => graph::run(&options),
+        Command::Test(options) => test::run(&options),
         Command::Config(options) => config::run(&options, &arguments.layers),
         Command::Completion(options) => completion::run(&options),
     }

@@ -46,6 +46,11 @@ impl Definition {
         Ok(Self { source, program })
     }
 
+    /// The workflow, compiled.
+    pub fn into_program(self) -> Program {
+        self.program
+    }
+
     /// The workflow.
     pub fn workflow(&self) -> &Workflow {
         self.program.workflow()

@@ -4,7 +4,8 @@
 //! as a [`diagnostic`], [`duration`] reads `1m30s`, [`parameters`] checks what a job gives,
 //! [`value`] and [`snapshot`] hold what templates read, [`program`] compiles a workflow's templates once and
 //! knows which paths each reads, [`callable`] is what they may call, [`evaluate`] asks them on a worker, [`context`] is
-//! what a branch has published, and [`machine`] decides what happens next. [`graph`] draws a workflow for people.
+//! what a branch has published, [`machine`] decides what happens next, and [`rehearsal`] plays all of it without running
+//! anything. [`graph`] draws a workflow for people.
 
 pub mod callable;
 mod compile;
@@ -17,6 +18,7 @@ pub mod machine;
 pub mod parameters;
 pub mod parse;
 pub mod program;
+pub mod rehearsal;
 pub mod snapshot;
 pub mod spec;
 mod template;

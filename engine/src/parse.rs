@@ -16,6 +16,7 @@ mod outcome;
 mod reader;
 mod scalar;
 mod schema;
+mod script;
 mod suggest;
 mod task;
 mod tasks;
@@ -37,6 +38,7 @@ use self::{
 };
 use crate::{
     diagnostic::Diagnostics,
+    rehearsal::script::Script,
     spec::{Field, Parameter, Workflow},
 };
 
@@ -81,6 +83,14 @@ pub fn data(source: &str, file: &str) -> Result<Json, Diagnostics> {
         Some(json) if !diagnostics.has_errors() => Ok(json),
         Some(_) | None => Err(diagnostics),
     }
+}
+
+/// Reads the script in `source`, which messages call `file`, for a rehearsal of `workflow`.
+///
+/// # Errors
+/// Every error of the file, in file order.
+pub fn script(source: &str, file: &str, workflow: &Workflow) -> Result<Script, Diagnostics> {
+    script::read(source, file, workflow)
 }
 
 /// What to write instead of a function that other systems have, such as `ctx` or `success`.

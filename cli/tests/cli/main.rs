@@ -1,10 +1,9 @@
 //! The built binary, from outside: words in, exit code, stdout and stderr out.
 //!
 //! `process` starts it and waits with deadlines, `visitor` lets a test see that an action has begun. `local` is what
-//! needs no scheduler, `graph` and `lint` with files of their own, `run` is `leveret run`, `plugin` the same with the
-//! example plugins, `served` is every client against `leveret dev`, `schedule` what is run by the clock, and `broker`
-//! what
-//! goes through RabbitMQ.
+//! needs no scheduler, `graph`, `lint` and `rehearse` (`leveret test`) with files of their own, `run` is `leveret run`,
+//! `plugin` the same with the example plugins, `served` is every client against `leveret dev`, `schedule` what is run by
+//! the clock, and `broker` what goes through RabbitMQ.
 
 mod broker;
 mod graph;
@@ -12,6 +11,7 @@ mod lint;
 mod local;
 mod plugin;
 mod process;
+mod rehearse;
 mod run;
 mod schedule;
 mod served;

@@ -138,8 +138,10 @@ impl Turn<'_> {
                 Err(failure) => (Vec::new(), Vec::new(), Some(failure)),
             },
         };
-        let new: Vec<Start> =
+        let mut new: Vec<Start> =
             starts.iter().cloned().chain(arrivals.iter().filter_map(|arrival| arrival.starts.clone())).collect();
+        // They are numbered in file order, joins among them.
+        new.sort_by_key(|start| start.instance);
         self.announce(News::TaskEnded(name.clone(), ending.status, ending.failure.clone()));
         self.record(What::Ended(Box::new(Ended {
             instance,
