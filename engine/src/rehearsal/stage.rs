@@ -178,7 +178,7 @@ impl<'s> Stage<'s> {
                 Command::Broadcast(Control::Cancel { .. }) => self.cancel(),
                 // Nothing else is there to be alone with.
                 Command::Enqueue(_) => self.is_admitted = true,
-                Command::Broadcast(Control::Pause { .. })
+                Command::Broadcast(Control::Pause { .. } | Control::Claimed { .. })
                 | Command::Announce(_)
                 | Command::Spawn(_)
                 | Command::Child(..)
