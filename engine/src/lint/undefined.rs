@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostics,
-    spec::{Span, TaskIndex},
+    spec::{Span, Task, TaskIndex},
     template::scan::Path,
 };
 
@@ -55,6 +55,8 @@ fn check_path<'a>(
         (Presence::Maybe, Moment::Output) => {}
         // `task.a.result if task.a.status == "succeeded" else task.b.result` is a way to say that it is either.
         (Presence::Maybe, _) if !matches!(key, Key::Workflow(_)) && read.asks_any_status() => {}
+        // `timed_out() or signal.approval.ok` reads no more than there is.
+        (Presence::Maybe, Moment::When(..)) if matches!(key, Key::Signal(_)) && read.asks_outcome() => {}
         (Presence::Maybe, _) => doubt.tell_maybe(lint, flow, found),
         (Presence::Never, _) => doubt.tell_never(lint, found),
     }
@@ -65,6 +67,7 @@ fn key<'a>(lint: &Lint<'_>, flow: &Flow<'a>, read: &Read<'_>, path: &'a Path) ->
     match reads::subject(path) {
         // What is defined nowhere is told when the file is compiled.
         Subject::Workflow(name) => lint.is_defined(name).then_some(Key::Workflow(name)),
+        Subject::Signal(name) => (!lint.waiters(name).is_empty()).then_some(Key::Signal(name)),
         Subject::Task(name, Some(_)) if read.asks_status(name) => None,
         Subject::Task(name, Some("result" | "attempts" | "item_errors")) => Some(Key::Ended(flow.task(name)?)),
         Subject::Task(name, Some("error")) => Some(Key::Error(flow.task(name)?)),
@@ -91,6 +94,12 @@ impl Lint<'_> {
         self.workflow.indexed().map(|(index, _)| index).filter(publishes).collect()
     }
 
+    /// The tasks that wait for the signal `name`.
+    fn waiters(&self, name: &str) -> Vec<TaskIndex> {
+        let waits = |task: &Task| task.wait_for.as_ref().is_some_and(|wait_for| wait_for.signal.as_str() == name);
+        self.workflow.indexed().filter(|(_, task)| waits(task)).map(|(index, _)| index).collect()
+    }
+
     fn name(&self, task: TaskIndex) -> &str {
         self.workflow.task(task).name.as_str()
     }
@@ -99,7 +108,7 @@ impl Lint<'_> {
 impl Moment {
     fn task(self) -> Option<TaskIndex> {
         match self {
-            Self::Task(task) | Self::When(task, _) | Self::Publish(task, _, _) => Some(task),
+            Self::Before(task) | Self::Task(task) | Self::When(task, _) | Self::Publish(task, _, _) => Some(task),
             Self::Var(_) | Self::Output => None,
         }
     }
@@ -147,6 +156,25 @@ impl Doubt<'_> {
                     },
                 )
             }
+            Key::Signal(name) => {
+                let waiters = lint.waiters(name);
+                let names = listed(waiters.iter().map(|task| lint.name(*task)));
+                let why = match before {
+                    Some(task) => format!("nothing waits for this signal before `{task}`"),
+                    None => "no task that ever runs waits for this signal".to_owned(),
+                };
+                let help = match waiters.as_slice() {
+                    [task] if self.is_own(*task) => {
+                        format!("{names} itself waits for it: read it in `input`, in `next`, or behind")
+                    }
+                    _ => format!("wait for it in {names}, and lead from there to here"),
+                };
+                (format!("`{written}` is undefined here: {why}"), help)
+            }
+            Key::Ended(task) | Key::Error(task) if lint.workflow.finally == Some(task) => {
+                let message = format!("`{written}` is undefined here: `finally` runs when all else has ended");
+                (message, "do in a task of its own what others read".to_owned())
+            }
             Key::Ended(task) => {
                 let message = format!("`{written}` is undefined here: `{}` {}", lint.name(task), never("run"));
                 (message, "let a transition lead from it to here, or join its branch first".to_owned())
@@ -170,6 +198,10 @@ impl Doubt<'_> {
                 format!(
                     "publish it on every way, give it a first value in `vars`, or write `{written} | default(value=…)`"
                 ),
+            ),
+            Key::Signal(_) => (
+                format!("`{written}` may be undefined here: the signal may not have come{by_way}"),
+                format!("come here on `succeeded()` only, or write `{written} | default(value=…)`"),
             ),
             Key::Ended(task) => (
                 format!(

@@ -246,7 +246,7 @@ fn value(json: &str) -> ValueRef {
 fn acted(knots: &[Knot], task: TaskIndex, event: Event) -> Report {
     let at = usize::from(task.0);
     let status = ENDS[event.status];
-    let mut settlement = Settlement { fired: Vec::new(), published: BTreeMap::new() };
+    let mut settlement = Settlement { fired: Vec::new(), published: BTreeMap::new(), retries: None };
     let own = &transitions(knots)[at];
     for (position, (condition, key, _)) in own.iter().enumerate() {
         if CONDITIONS[*condition].1(status, event.coins >> (position % 8) & 1 == 1) {
@@ -290,6 +290,12 @@ impl Stage {
             labels: BTreeMap::new(),
             prepare: false,
             reply: None,
+            start_at: None,
+            exclusive: None,
+            parent: None,
+            children: BTreeMap::new(),
+            ancestor: None,
+            imported: BTreeMap::new(),
         };
         let (run, step) = machine::accept(spec, accepted, now());
         let mut stage = Self { run, open: Vec::new(), ran: HashSet::new() };
@@ -311,7 +317,14 @@ impl Stage {
                     self.open.push(key);
                 }
                 Command::Continue => self.feed(spec, Input::Continue),
-                Command::Arm(..) | Command::Disarm(_) | Command::Broadcast(_) | Command::Announce(_) => {}
+                Command::Arm(..)
+                | Command::Disarm(_)
+                | Command::Broadcast(_)
+                | Command::Announce(_)
+                | Command::Spawn(_)
+                | Command::Child(..)
+                | Command::Parent(_)
+                | Command::Enqueue(_) => {}
             }
         }
     }

@@ -6,6 +6,7 @@ mod hostile;
 
 mod lint;
 mod parameters;
+mod together;
 mod valid;
 
 use std::{fmt::Write, fs, path::PathBuf};
