@@ -40,6 +40,35 @@ use crate::{
 /// JSON Schemas of the inputs that actions take, by the names of the actions. Empty: no input is checked.
 pub type Actions = BTreeMap<String, serde_json::Value>;
 
+/// Why a text does not hold [`Actions`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no map in JSON.
+    #[error("no map from names of actions to schemas")]
+    NoMap(#[from] serde_json::Error),
+    /// One of the values is no JSON Schema.
+    #[error("the input schema of action {action} is not valid: {reason}")]
+    Schema {
+        /// The action.
+        action: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Reads actions that were written down as a map in JSON.
+///
+/// # Errors
+/// See [`Error`].
+pub fn read_actions(text: &str) -> Result<Actions, Error> {
+    let actions: Actions = serde_json::from_str(text)?;
+    for (action, schema) in &actions {
+        jsonschema::draft202012::new(schema)
+            .map_err(|error| Error::Schema { action: action.clone(), reason: error.to_string() })?;
+    }
+    Ok(actions)
+}
+
 /// What the rules look at.
 struct Lint<'a> {
     workflow: &'a Workflow,

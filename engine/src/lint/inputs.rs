@@ -40,10 +40,11 @@ pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
 fn check_name(actions: &Actions, action: &str, spot: Spot<'_>, found: &mut Diagnostics) {
     let message = format!("no action `{action}` is built in");
     let help = match suggest(action, actions.keys().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`? A worker of your own may have it"),
-        None => {
-            format!("a worker of your own must have it; built in are {}", listed(actions.keys().map(String::as_str)))
-        }
+        Some(near) => format!("did you mean `{near}`? If a worker of your own has it, say `--action {action}`"),
+        None => format!(
+            "if a worker of your own has it, say `--action {action}`; known are {}",
+            listed(actions.keys().map(String::as_str))
+        ),
     };
     warn(found, "unknown_action", spot.at("action").value(), message, help);
 }
@@ -153,13 +154,7 @@ fn tell(
             let message = format!("`{name}` must be {}, not {}", kinds.join(" or "), described(error.instance()));
             warn(found, "wrong_input", place.value(), message, would_fail);
         }
-        _ => warn(
-            found,
-            "wrong_input",
-            place.value(),
-            format!("`{name}`: {error}"),
-            would_fail,
-        ),
+        _ => warn(found, "wrong_input", place.value(), format!("`{name}`: {error}"), would_fail),
     }
 }
 

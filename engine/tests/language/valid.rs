@@ -5,7 +5,8 @@ use std::{fmt::Write, time::Duration};
 use leveret_engine::{
     parse::parse,
     spec::{
-        Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Pool, Retry, Target, Task, TaskIndex, When, Workflow,
+        Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Pool, Retry, Target, Task, TaskIndex, When,
+        Workflow,
     },
 };
 
