@@ -123,25 +123,8 @@ impl Doubt<'_> {
             None => format!("does not ever {what}"),
         };
         let (message, help) = match self.key {
-            Key::Workflow(name) => {
-                let publishers = lint.publishers(name);
-                let why = match before {
-                    Some(task) => format!("nothing publishes it before `{task}`"),
-                    None => "no task that ever runs publishes it".to_owned(),
-                };
-                let message = format!("`{written}` is undefined here: {why}");
-                let names = listed(publishers.iter().map(|task| lint.name(*task)));
-                let help = match publishers.as_slice() {
-                    [task] if self.is_own(*task) => format!("{names} itself publishes it, and only later"),
-                    [_] => format!(
-                        "{names} publishes it, later or in another branch: lead from there to here, or join that branch"
-                    ),
-                    _ => format!(
-                        "{names} publish it, later or in other branches: lead from there to here, or join these"
-                    ),
-                };
-                (message, help)
-            }
+            Key::Workflow(name) => self.never_published(lint, name),
+            Key::Signal(name) => self.never_received(lint, name),
             Key::Ended(task) | Key::Error(task) if self.is_own(task) => {
                 let message = format!("`{written}` is undefined here: `{}` has not ended yet", lint.name(task));
                 let field = written.rsplit('.').next().unwrap_or(written);
@@ -155,21 +138,6 @@ impl Doubt<'_> {
                         }
                     },
                 )
-            }
-            Key::Signal(name) => {
-                let waiters = lint.waiters(name);
-                let names = listed(waiters.iter().map(|task| lint.name(*task)));
-                let why = match before {
-                    Some(task) => format!("nothing waits for this signal before `{task}`"),
-                    None => "no task that ever runs waits for this signal".to_owned(),
-                };
-                let help = match waiters.as_slice() {
-                    [task] if self.is_own(*task) => {
-                        format!("{names} itself waits for it: read it in `input`, in `next`, or behind")
-                    }
-                    _ => format!("wait for it in {names}, and lead from there to here"),
-                };
-                (format!("`{written}` is undefined here: {why}"), help)
             }
             Key::Ended(task) | Key::Error(task) if lint.workflow.finally == Some(task) => {
                 let message = format!("`{written}` is undefined here: `finally` runs when all else has ended");
@@ -185,6 +153,39 @@ impl Doubt<'_> {
             }
         };
         warn(found, "undefined_here", self.span, message, help);
+    }
+
+    fn never_published(&self, lint: &Lint<'_>, name: &str) -> (String, String) {
+        let publishers = lint.publishers(name);
+        let why = match self.moment.task() {
+            Some(task) => format!("nothing publishes it before `{}`", lint.name(task)),
+            None => "no task that ever runs publishes it".to_owned(),
+        };
+        let names = listed(publishers.iter().map(|task| lint.name(*task)));
+        let help = match publishers.as_slice() {
+            [task] if self.is_own(*task) => format!("{names} itself publishes it, and only later"),
+            [_] => format!(
+                "{names} publishes it, later or in another branch: lead from there to here, or join that branch"
+            ),
+            _ => format!("{names} publish it, later or in other branches: lead from there to here, or join these"),
+        };
+        (format!("`{}` is undefined here: {why}", self.written), help)
+    }
+
+    fn never_received(&self, lint: &Lint<'_>, name: &str) -> (String, String) {
+        let waiters = lint.waiters(name);
+        let why = match self.moment.task() {
+            Some(task) => format!("nothing waits for this signal before `{}`", lint.name(task)),
+            None => "no task that ever runs waits for this signal".to_owned(),
+        };
+        let names = listed(waiters.iter().map(|task| lint.name(*task)));
+        let help = match waiters.as_slice() {
+            [task] if self.is_own(*task) => {
+                format!("{names} itself waits for it: read it in `input`, in `next`, or behind")
+            }
+            _ => format!("{names} waits for it: lead from there to here"),
+        };
+        (format!("`{}` is undefined here: {why}", self.written), help)
     }
 
     fn tell_maybe(&self, lint: &Lint<'_>, flow: &Flow<'_>, found: &mut Diagnostics) {
