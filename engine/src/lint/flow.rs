@@ -25,7 +25,7 @@ const BITS_MAX: usize = 40_000_000;
 pub(super) enum Key<'a> {
     /// `workflow.<name>`.
     Workflow(&'a str),
-    /// That a task has ended: with that go its `result`, `attempts` and `item_errors`.
+    /// That a task has ended, and not by waiting in vain: with that go its `result`, `attempts` and `item_errors`.
     Ended(TaskIndex),
     /// `task.<name>.error`: that it has ended, and not well.
     Error(TaskIndex),
@@ -228,19 +228,21 @@ impl<'a> Flow<'a> {
                 }
             }
         }
-        self.forget_errors(arrived, &mut known);
+        self.forget_ends(arrived, &mut known);
         Some(known)
     }
 
-    /// Of a task that runs more than once, a join has the end that came last: another branch may bring a good one.
-    fn forget_errors(&self, arrived: &[Known], known: &mut Known) {
-        for (key, error) in &self.numbers {
-            let Key::Error(task) = key else { continue };
-            let Some(ended) = self.numbers.get(&Key::Ended(*task)).filter(|_| !self.conditions.is_once(*task)) else {
-                continue;
-            };
-            if arrived.iter().any(|one| one.maybe.has(*ended) && !one.sure.has(*error)) {
-                known.sure.remove(*error);
+    /// Of a task that runs more than once, a join has the end that came last: another branch may bring one with less.
+    fn forget_ends(&self, arrived: &[Known], known: &mut Known) {
+        let is_again = |key: &Key<'_>| match key {
+            Key::Ended(task) | Key::Error(task) => !self.conditions.is_once(*task),
+            Key::Workflow(_) | Key::Signal(_) => false,
+        };
+        for (key, number) in self.numbers.iter().filter(|(key, _)| is_again(key)) {
+            let (Key::Ended(task) | Key::Error(task)) = key else { continue };
+            let Some(ended) = self.numbers.get(&Key::Ended(*task)) else { continue };
+            if arrived.iter().any(|one| one.maybe.has(*ended) && !one.sure.has(*number)) {
+                known.sure.remove(*number);
             }
         }
     }
@@ -272,7 +274,12 @@ impl<'a> Flow<'a> {
         // An end takes the place of an earlier end of the same task.
         self.put(&mut known, Key::Error(task), Presence::Never);
         self.put(&mut known, Key::Error(task), error);
-        self.put(&mut known, Key::Ended(task), Presence::Sure);
+        let result = match waits_in_vain(self.workflow.task(task)).overlaps(may) {
+            true => Presence::Maybe,
+            false => Presence::Sure,
+        };
+        self.put(&mut known, Key::Ended(task), Presence::Never);
+        self.put(&mut known, Key::Ended(task), result);
         self.receive(&mut known, task, may);
         self.publish(&mut known, task, at, usize::MAX);
         Some(known)
@@ -281,11 +288,10 @@ impl<'a> Flow<'a> {
     /// Adds the signal for which `task` has waited, when it ended in one of these ways.
     fn receive(&self, known: &mut Known, task: TaskIndex, ended: Statuses) {
         let spec = self.workflow.task(task);
-        let Some(WaitFor { signal, timeout }) = &spec.wait_for else { return };
-        // It may have waited in vain, or have failed before it could wait.
-        let in_vain = if timeout.is_some() { Statuses::TIMED_OUT } else { Statuses::NONE };
+        let Some(WaitFor { signal, .. }) = &spec.wait_for else { return };
+        // It may have failed before it could wait.
         let too_early = if is_prepared(spec) { Statuses::FAILED } else { Statuses::NONE };
-        let presence = match ended.overlaps(in_vain.or(too_early)) {
+        let presence = match ended.overlaps(waits_in_vain(spec).or(too_early)) {
             true => Presence::Maybe,
             false => Presence::Sure,
         };
@@ -377,6 +383,14 @@ impl<'a> Flow<'a> {
     pub(super) fn way_without(&self, index: TaskIndex, key: Key<'a>) -> Option<TaskIndex> {
         let lacks = |edge: &&Edge| self.along(edge).is_some_and(|known| self.presence(&known, key) != Presence::Sure);
         self.graph.inbound(index).iter().find(lacks).map(|edge| edge.from)
+    }
+}
+
+/// With which outcomes `task` may have ended without anything done, as its signal did not come.
+fn waits_in_vain(task: &Task) -> Statuses {
+    match &task.wait_for {
+        Some(WaitFor { timeout: Some(_), .. }) => Statuses::TIMED_OUT,
+        Some(WaitFor { timeout: None, .. }) | None => Statuses::NONE,
     }
 }
 

@@ -100,6 +100,10 @@ impl Lint<'_> {
         self.workflow.indexed().filter(|(_, task)| waits(task)).map(|(index, _)| index).collect()
     }
 
+    fn may_wait_in_vain(&self, task: TaskIndex) -> bool {
+        self.workflow.task(task).wait_for.as_ref().is_some_and(|wait_for| wait_for.timeout.is_some())
+    }
+
     fn name(&self, task: TaskIndex) -> &str {
         self.workflow.task(task).name.as_str()
     }
@@ -203,6 +207,10 @@ impl Doubt<'_> {
             Key::Signal(_) => (
                 format!("`{written}` may be undefined here: the signal may not have come{by_way}"),
                 format!("come here on `succeeded()` only, or write `{written} | default(value=…)`"),
+            ),
+            Key::Ended(task) if lint.may_wait_in_vain(task) => (
+                format!("`{written}` may be undefined here: `{}` may have waited in vain{by_way}", lint.name(task)),
+                format!("ask `task.{}.status` first, or come here on `succeeded()` only", lint.name(task)),
             ),
             Key::Ended(task) => (
                 format!(
