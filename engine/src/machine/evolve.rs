@@ -90,9 +90,7 @@ impl Run {
     pub(super) fn evolve(&mut self, spec: &Workflow, fact: &Fact) {
         self.facts += 1;
         let touched = fact.what.instance();
-        // Nobody asks where nothing is bounded.
-        let counted = touched.filter(|_| self.concurrency.is_some());
-        self.flying -= counted.map_or(0, |instance| self.weight(instance));
+        self.flying -= self.counted(touched);
         match &fact.what {
             What::Accepted(_) => unreachable!("only the first fact of {} accepts it", self.id),
             What::Due => self.stage = Stage::InLine,
@@ -159,7 +157,12 @@ impl Run {
                 self.evolve_task(spec, fact, touched.expect("each of these is about a task"));
             }
         }
-        self.flying += counted.map_or(0, |instance| self.weight(instance));
+        self.flying += self.counted(touched);
+    }
+
+    /// What `touched` counts in `concurrency`. Nobody asks where nothing is bounded.
+    fn counted(&self, touched: Option<Instance>) -> u32 {
+        touched.filter(|_| self.concurrency.is_some()).map_or(0, |instance| self.weight(instance))
     }
 
     /// Applies a fact about the live task `instance`.
@@ -315,9 +318,7 @@ impl Run {
         };
         self.live.insert(start.instance, live);
         self.enter(spec, start.instance, start.stage);
-        if self.concurrency.is_some() {
-            self.flying += self.weight(start.instance);
-        }
+        self.flying += self.counted(Some(start.instance));
     }
 
     fn enter(&mut self, spec: &Workflow, instance: Instance, stage: Entry) {
