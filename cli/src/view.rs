@@ -194,8 +194,14 @@ mod tests {
         let document: RunDocument = serde_json::from_str(text).expect("a document");
         let mut run = document.run;
         let items = ItemCounts { total: 10, succeeded: 6, failed: 2, running: 1 };
-        let probe =
-            Task { status: "failed".into(), attempts: 2, instances: 1, items: Some(items), error: run.error.clone() };
+        let probe = Task {
+            status: "failed".into(),
+            attempts: 2,
+            instances: 1,
+            items: Some(items),
+            error: run.error.clone(),
+            ..Task::default()
+        };
         run.tasks.insert("probe".parse().expect("a name"), probe);
         run
     }

@@ -262,14 +262,7 @@ impl Plan {
                 error: ended.error.clone(),
             }),
             What::Ended(ended) if !self.is_left_out(ended.instance) => {
-                let mut ended = ended.clone();
-                ended.starts.retain(|start| !self.gone.contains(&start.instance));
-                ended.starts = ended.starts.iter().map(restarted).collect();
-                for arrival in &mut ended.arrivals {
-                    arrival.starts = arrival.starts.take().filter(|start| !self.gone.contains(&start.instance));
-                    arrival.starts = arrival.starts.as_ref().map(restarted);
-                }
-                Some(What::Ended(ended))
+                Some(What::Ended(Box::new(self.kept_end(ended, restarted))))
             }
             What::Due | What::Admitted | What::Signaled { .. } => Some(fact.what.clone()),
             What::Failing { .. }
@@ -301,6 +294,18 @@ impl Plan {
             What::Settling { instance, .. } if self.settled.contains(instance) => None,
             What::Settling { instance, .. } => (!self.is_left_out(*instance)).then(|| fact.what.clone()),
         }
+    }
+
+    /// An end with what still follows from it.
+    fn kept_end(&self, ended: &Ended, restarted: impl Fn(&Start) -> Start) -> Ended {
+        let mut ended = ended.clone();
+        ended.starts.retain(|start| !self.gone.contains(&start.instance));
+        ended.starts = ended.starts.iter().map(&restarted).collect();
+        for arrival in &mut ended.arrivals {
+            arrival.starts = arrival.starts.take().filter(|start| !self.gone.contains(&start.instance));
+            arrival.starts = arrival.starts.as_ref().map(&restarted);
+        }
+        ended
     }
 
     fn is_left_out(&self, instance: Instance) -> bool {

@@ -15,7 +15,10 @@ use leveret_proto::{
         Acted, Called, Failed, FromWorker, Heartbeat, ItemsPart, ItemsReport, Listed, Next, Outcome, OutputReport,
         Report, RunPrepared, Settlement, TaskPrepared,
     },
-    view::{ContextDocument, ItemCounts, ListDocument, Run, RunDocument, Summary, Task},
+    view::{
+        ContextDocument, FailedItem, ItemCounts, ItemsDocument, ListDocument, Run, RunDocument, Stretch, Summary, Task,
+        TimelineDocument,
+    },
     work::{Ended, Phase, Range, RunInfo, RunStatus, Status, Work, WorkKey},
 };
 
@@ -341,6 +344,7 @@ fn documents(golden: &mut Golden) {
         instances: 1,
         items: Some(ItemCounts { total: 300, succeeded: 298, failed: 2, running: 0 }),
         error: Some(exit_code()),
+        ..Task::default()
     };
     let report = Task { status: "not_run".into(), ..Task::default() };
     let run = Run {
@@ -351,12 +355,15 @@ fn documents(golden: &mut Golden) {
         error: summary.error.clone(),
         started_at: summary.started_at,
         finished_at: summary.finished_at,
+        parent: None,
+        ancestor: None,
         definition: stored("the source of check-fleet", 1_311).digest,
         output: Some(json(r#"{"summary":"2 hosts failed"}"#)),
         output_stored: None,
         tasks: BTreeMap::from([(parse("probe"), probe), (parse("report"), report)]),
     };
     let large = Run { output: None, output_stored: Some(stored("a large output", 5_242_880)), ..run.clone() };
+    golden.check("document_run_child", &RunDocument { schema: SCHEMA, run: child(&run) });
     golden.check("document_run", &RunDocument { schema: SCHEMA, run });
     golden.check("document_run_large_output", &RunDocument { schema: SCHEMA, run: large });
     let fields = |text: &str| -> BTreeMap<String, Json> { json(text).parse().expect("an object") };
@@ -371,7 +378,57 @@ fn documents(golden: &mut Golden) {
         )]),
     };
     golden.check("document_context", &context);
+    let failed = FailedItem {
+        task: parse("probe"),
+        index: ItemIndex(141),
+        item: json(r#""b""#),
+        error: json(r#"{"code":"exit_code","message":"the command ended with 7"}"#),
+    };
+    golden.check("document_items", &ItemsDocument { schema: SCHEMA, page: 1, total: 1, items: vec![failed] });
+    golden.check("document_timeline", &timeline(&summary));
     golden.check("document_list", &ListDocument { schema: SCHEMA, runs: vec![summary] });
+}
+
+/// A child of a rerun that waits, as it is while it lives.
+fn child(of: &Run) -> Run {
+    let waiting =
+        Task { status: "waiting".into(), instances: 1, waiting_for: Some(parse("approved")), ..Task::default() };
+    let called = Task {
+        status: "running".into(),
+        attempts: 1,
+        instances: 1,
+        children: vec![parse("nightly-2026-12-01~3.1~2.1")],
+        ..Task::default()
+    };
+    Run {
+        id: parse("nightly-2026-12-01~3.1"),
+        status: RunStatus::Running,
+        error: None,
+        finished_at: None,
+        parent: Some(parse("nightly-2026-12-01")),
+        ancestor: Some(parse("nightly-2026-11-30")),
+        output: None,
+        tasks: BTreeMap::from([(parse("approve"), waiting), (parse("deploy"), called)]),
+        ..of.clone()
+    }
+}
+
+fn timeline(of: &Summary) -> TimelineDocument {
+    let ended = Stretch {
+        task: parse("probe"),
+        instance: Instance(1),
+        started_at: of.started_at,
+        ended_at: of.finished_at,
+        status: Some(Status::Failed),
+    };
+    let lives = Stretch { task: parse("page"), instance: Instance(2), ended_at: None, status: None, ..ended.clone() };
+    TimelineDocument {
+        schema: SCHEMA,
+        id: of.id.clone(),
+        started_at: of.started_at,
+        finished_at: of.finished_at,
+        tasks: vec![ended, lives],
+    }
 }
 
 fn words(golden: &mut Golden) {

@@ -6,6 +6,7 @@ mod cancel;
 mod faults;
 mod http;
 mod jobs;
+mod orders;
 mod outcomes;
 mod recovery;
 mod robot;
