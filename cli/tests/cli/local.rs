@@ -38,8 +38,8 @@ fn wrong_words_are_wrong_use() {
         let ended = leveret(words).expect(2);
         assert!(ended.stdout.is_empty() && ended.stderr.starts_with("error:"), "{words:?}: {}", ended.stderr);
     }
-    let several = leveret(&["run", "a.yaml", "b.yaml"]).expect(2);
-    assert!(several.stderr.contains("not supported yet"), "{}", several.stderr);
+    let name = leveret(&["run", "fleet"]).expect(2);
+    assert!(name.stderr.contains("fleet is no file") && name.stderr.contains("./fleet"), "{}", name.stderr);
     let absent = leveret(&["lint", "./no-such-file.yaml"]).expect(2);
     assert!(absent.stderr.contains("cannot read ./no-such-file.yaml"), "{}", absent.stderr);
 }
