@@ -1,6 +1,12 @@
 //! Orders by HTTP, and what they do: pause and resume, signals, reruns; and what a run has come to know.
 
-use proto::{items::ItemSet, outcome::ItemsReport, outcome::Report, work::Phase};
+use proto::{
+    id::Digest,
+    items::ItemSet,
+    outcome::{ItemsReport, Report},
+    value::{Stored, ValueRef},
+    work::Phase,
+};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -190,4 +196,28 @@ async fn items_that_failed_are_listed_page_by_page() {
     let result = context["task"]["fan"]["result"].as_array().expect("a list");
     assert_eq!((result.len(), &result[7], &result[8]), (250, &json!("fine"), &json!(null)));
     assert_eq!(context["task"]["fan"]["item_errors"].as_array().expect("a list").len(), 249);
+}
+
+#[tokio::test]
+async fn a_context_that_is_too_large_is_not_put_together() {
+    let mut site = Site::memory().await;
+    let text = "\"far\"";
+    let digest = Digest::of(text.as_bytes());
+    assert_eq!(site.call(Method::PUT, &format!("/values/{digest}"), text).await.0, StatusCode::NO_CONTENT);
+    for (id, bytes, expected) in
+        [("small", 5, StatusCode::OK), ("large", 64 * 1024 * 1024, StatusCode::PAYLOAD_TOO_LARGE)]
+    {
+        site.submit(&json!({ "definition": ONE, "id": id })).await;
+        let (work, delivery) = site.work().await;
+        site.report(&work, acted_with(ValueRef::Stored(Stored { digest, bytes }), &[])).await;
+        delivery.ack();
+        let (_output, delivery) = site.work().await;
+        delivery.ack();
+        let (status, document) = site.get(&format!("/api/v1/runs/{id}/context")).await;
+        assert_eq!(status, expected, "{document}");
+        match expected {
+            StatusCode::OK => assert_eq!(document["task"]["say"]["result"], "far"),
+            _ => assert_eq!(document["code"], "context_too_large"),
+        }
+    }
 }
