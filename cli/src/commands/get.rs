@@ -23,7 +23,8 @@ pub struct Options {
     #[command(flatten)]
     side: Side,
     /// Which page of items, 100 to a page
-    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value = "1", requires = "items")]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     page: u32,
     /// How it is printed; a context is JSON in any case
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]

@@ -22,7 +22,22 @@ fn file(name: &str, text: &str) -> (tempfile::TempDir, String) {
 #[test]
 fn help_and_version_are_data() {
     let help = leveret(&["--help"]).expect(0);
-    for command in ["run", "scheduler", "worker", "submit", "register", "list", "get", "watch", "cancel", "lint"] {
+    for command in [
+        "run",
+        "scheduler",
+        "worker",
+        "submit",
+        "register",
+        "list",
+        "get",
+        "watch",
+        "cancel",
+        "pause",
+        "resume",
+        "signal",
+        "rerun",
+        "lint",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}: {}", help.stdout);
     }
     assert!(help.stdout.contains("Exit codes: 0 done"), "{}", help.stdout);

@@ -138,6 +138,10 @@ fn only_what_failed_is_done_again() {
     let table = dev.call(&["get", "r", "--items", "failed"]).expect(0).stdout;
     assert!(table.contains("each  1") && table.contains("1 of 1 items that failed, page 1"), "{table}");
 
+    let second = dev.call(&["get", "r", "--items", "failed", "--page", "2"]).expect(0).stdout;
+    assert!(second.contains("0 of 1 items that failed, page 2"), "{second}");
+    dev.call(&["get", "r", "--page", "2"]).expect(2);
+
     std::fs::write(folder.path().join("repaired"), "").expect("written");
     let again = ["rerun", "r", "--failed-items", "--new-id", "r2"];
     let waited = dev.call(&[&again[..], &["--wait"]].concat()).expect(0);
