@@ -41,6 +41,7 @@ impl Timeline<'_> {
             | What::Released { .. }
             | What::Signaled { .. }
             | What::Received { .. }
+            | What::Claimed { .. }
             | What::Called { .. }
             | What::ItemEnded { .. }
             | What::Listed { .. }

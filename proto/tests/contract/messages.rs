@@ -12,8 +12,8 @@ use leveret_proto::{
     json::Json,
     manifest::ManifestRef,
     outcome::{
-        Acted, Called, Failed, FromWorker, Heartbeat, ItemsPart, ItemsReport, Listed, Next, Outcome, OutputReport,
-        Report, RunPrepared, Settlement, TaskPrepared,
+        Acted, Called, Claim, Failed, FromWorker, Heartbeat, ItemsPart, ItemsReport, Listed, Next, Outcome,
+        OutputReport, Report, RunPrepared, Settlement, TaskPrepared,
     },
     view::{
         ContextDocument, FailedItem, ItemCounts, ItemsDocument, ListDocument, Run, RunDocument, Stretch, Summary, Task,
@@ -283,6 +283,12 @@ fn outcomes(golden: &mut Golden) {
         kinds.push(tag(&message));
         golden.check(&format!("outcome_{name}"), &message);
     }
+    kinds.extend(signs_of_workers(golden));
+    golden.covers::<FromWorker>(kinds);
+}
+
+/// What workers say beside outcomes.
+fn signs_of_workers(golden: &mut Golden) -> [String; 2] {
     let heartbeat = FromWorker::Heartbeat(Heartbeat {
         schema: SCHEMA,
         worker: parse("worker-7@host"),
@@ -290,13 +296,21 @@ fn outcomes(golden: &mut Golden) {
         slots: 32,
         running: vec![work(Phase::Act, Some("probe")).key],
     });
-    kinds.push(tag(&heartbeat));
     golden.check("heartbeat", &heartbeat);
-    golden.covers::<FromWorker>(kinds);
+    let claim = FromWorker::Claim(Claim {
+        schema: SCHEMA,
+        key: work(Phase::Act, Some("deploy")).key,
+        nonce: "worker-7@host/81".into(),
+        redelivered: true,
+    });
+    golden.check("claim", &claim);
+    [tag(&heartbeat), tag(&claim)]
 }
 
 fn notices(golden: &mut Golden) {
+    let claimed = Control::Claimed { key: work(Phase::Act, Some("deploy")).key, nonce: "worker-7@host/80".into() };
     let controls = [
+        ("control_claimed", claimed),
         ("control_cancel", Control::Cancel { run: parse("nightly-2026-12-01"), through: Instance(17) }),
         ("control_skip", Control::Skip { run: parse("nightly-2026-12-01"), through: Instance(17) }),
         ("control_pause", Control::Pause { run: parse("nightly-2026-12-01"), at: at("2026-12-01T09:00:02.500Z") }),

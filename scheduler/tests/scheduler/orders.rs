@@ -1,223 +1,196 @@
-//! Orders by HTTP, and what they do: pause and resume, signals, reruns; and what a run has come to know.
+//! What people order of runs besides a cancel: signals, a rest, going on, doing it again; and runs that wait for their
+//! time or their turn.
 
-use proto::{
-    id::Digest,
-    items::ItemSet,
-    outcome::{ItemsReport, Report},
-    value::{Stored, ValueRef},
-    work::Phase,
-};
-use reqwest::{Method, StatusCode};
+use proto::outcome::Report;
 use serde_json::{Value, json};
 
 use crate::{
-    robot::{ONE, acted, acted_with, listed, output, value},
-    site::Site,
+    robot::{ONE, acted, output},
+    site::{Site, eventually},
 };
 
-const GATE: &str = r#"
-name: gate
-parameters: { word: { type: string, default: hello } }
+const WAITS: &str = r#"
+name: waits
 tasks:
-  ask:
-    wait_for: { signal: approved }
-    action: core.echo
-    input: { message: "{{ signal.approved.by }}" }
-output: { by: "{{ task.ask.result }}" }
+  ask: { wait_for: { signal: go }, action: core.echo, input: { message: "{{ signal.go }}" }, next: [{ do: again }] }
+  again: { wait_for: { signal: go }, action: core.echo, input: { message: "{{ signal.go }}" } }
 "#;
 
-const FAN: &str = r#"
-name: fan
-parameters: { list: { type: array } }
-tasks:
-  fan:
-    action: core.echo
-    with_items: "{{ parameters.list }}"
-    input: { message: "{{ item }}" }
-    tolerate: 100%
-output: { count: "{{ task.fan.result | length }}" }
+const ALONE: &str = r#"
+name: alone
+parameters: { key: { type: string } }
+exclusive: [key]
+tasks: { say: { action: core.echo, input: { message: "{{ parameters.key }}" } } }
 "#;
 
-async fn post(site: &Site, path: &str, body: Value) -> (StatusCode, Value) {
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    site.call(Method::POST, &format!("/api/v1/runs/{path}"), body).await
+async fn submit(site: &mut Site, body: Value) {
+    site.submit(&body).await;
+    let (_, answer) = site.answer().await;
+    assert_eq!(answer["status"], "accepted", "{answer}");
 }
 
-#[tokio::test]
-async fn a_run_rests_and_goes_on() {
-    let mut site = Site::memory().await;
-    site.submit(&json!({ "definition": ONE, "id": "r" })).await;
-    let (work, delivery) = site.work().await;
-    let (status, answer) = post(&site, "r/pause", json!({ "reason": "lunch" })).await;
-    assert_eq!((status, &answer["status"]), (StatusCode::ACCEPTED, &json!("accepted")), "{answer}");
-    assert_eq!(site.show("r").await["status"], "pausing");
-    site.report(&work, acted(&[])).await;
-    delivery.ack();
-    crate::site::eventually(async || (site.show("r").await["status"] == "paused").then_some(())).await;
-    assert!(site.work_now().is_none(), "nothing is sent while it rests");
-    assert_eq!(post(&site, "r/resume", Value::Null).await.0, StatusCode::ACCEPTED);
-    let (work, _delivery) = site.work().await;
-    site.report(&work, output(&json!({ "said": 1 }))).await;
-    assert_eq!(site.ended("r").await["status"], "succeeded");
-    for order in ["pause", "resume", "signals/go"] {
-        let (status, problem) = post(&site, &format!("r/{order}"), Value::Null).await;
-        assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("run_ended")), "{order}");
-        let (status, problem) = post(&site, &format!("nobody/{order}"), Value::Null).await;
-        assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &json!("run_unknown")), "{order}");
-    }
-    assert_eq!(post(&site, "r/pause", json!({ "why": "x" })).await.0, StatusCode::BAD_REQUEST);
-}
-
-#[tokio::test]
-async fn a_signal_is_waited_for_and_seen() {
-    let mut site = Site::memory().await;
-    site.submit(&json!({ "definition": GATE, "id": "r", "labels": { "team": "ops" } })).await;
-    site.submit(&json!({ "definition": ONE, "id": "other" })).await;
-    let (_other, _delivery) = site.work().await;
-    let waiting = async |query: &str| {
-        let (_, document) = site.get(&format!("/api/v1/runs?waiting=true{query}")).await;
-        document["runs"].as_array().unwrap().iter().map(|run| run["id"].clone()).collect::<Vec<_>>()
-    };
-    assert_eq!(waiting("&label=team=ops").await, ["r"]);
-    assert_eq!(waiting("&workflow=one").await, Vec::<Value>::new());
-    let task = site.show("r").await["tasks"]["ask"].clone();
-    assert_eq!((&task["status"], &task["waiting_for"]), (&json!("waiting"), &json!("approved")));
-    for _ in 0..2 {
-        let (status, _) = post(&site, "r/signals/approved?id=ticket-17", json!({ "by": "ada" })).await;
-        assert_eq!(status, StatusCode::ACCEPTED);
-    }
-    let signals = site.get("/api/v1/runs/r/facts").await.1.to_string().matches("signaled").count();
-    assert_eq!(signals, 1, "the same signal twice is one");
-    let (_, context) = site.get("/api/v1/runs/r/context").await;
-    let expected = json!({
-        "schema": 1, "parameters": { "word": "hello" }, "workflow": {},
-        "signal": { "approved": { "by": "ada" } }, "task": {},
-    });
-    assert_eq!(context, expected, "of a branch that lives, too");
-    let (status, problem) = site.call(Method::POST, "/api/v1/runs/r/signals/approved", "{").await;
-    assert_eq!((status, &problem["code"]), (StatusCode::BAD_REQUEST, &json!("json_invalid")));
-    assert_eq!(post(&site, "r/signals/no%20name", Value::Null).await.0, StatusCode::BAD_REQUEST);
-
-    let (work, _delivery) = site.work().await;
-    site.report(&work, acted_with(value(&json!("ada")), &[])).await;
-    let (work, _delivery) = site.work().await;
-    assert_eq!(work.key.phase, Phase::Output);
-    site.report(&work, output(&json!({ "by": "ada" }))).await;
-    site.ended("r").await;
-    let (_, context) = site.get("/api/v1/runs/r/context").await;
-    assert_eq!(context["task"]["ask"], json!({ "attempts": 1, "result": "ada", "status": "succeeded" }));
-    let (_, timeline) = site.get("/api/v1/runs/r/timeline").await;
-    let ask = &timeline["tasks"][0];
-    assert_eq!(
-        (&ask["task"], &ask["status"], timeline["tasks"].as_array().unwrap().len()),
-        (&json!("ask"), &json!("succeeded"), 1)
-    );
-    assert!(ask["started_at"].as_str() <= ask["ended_at"].as_str() && timeline["finished_at"].is_string());
-}
-
-#[tokio::test]
-async fn a_rerun_is_a_run_of_its_own() {
-    let mut site = Site::memory().await;
-    site.submit(&json!({ "definition": ONE, "id": "r" })).await;
-    let (_work, delivery) = site.work().await;
-    let (status, problem) = post(&site, "r/rerun", Value::Null).await;
-    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("run_not_finished")));
-    delivery.ack();
-    post(&site, "r/cancel", Value::Null).await;
-    site.report(&_work, acted(&[])).await;
-    let (work, _delivery) = site.work().await;
-    site.report(&work, output(&json!({}))).await;
-    site.ended("r").await;
-
-    let again = json!({ "from": "say", "new_id": "r2" });
-    let (status, answer) = post(&site, "r/rerun", again.clone()).await;
-    assert_eq!((status, &answer["id"]), (StatusCode::CREATED, &json!("r2")), "{answer}");
-    assert_eq!(post(&site, "r/rerun", again).await.0, StatusCode::OK, "the same order again changes nothing");
-    assert_eq!(post(&site, "r/rerun", json!({ "failed_items": true, "new_id": "r2" })).await.0, StatusCode::CONFLICT);
-    let run = site.show("r2").await;
-    assert_eq!((&run["ancestor"], &run["status"]), (&json!("r"), &json!("running")));
-    for (body, status, code) in [
-        (json!({ "from": "nobody" }), 422, "task_unknown"),
-        (json!({ "from": "say", "failed_items": true }), 400, "submission_invalid"),
-        (json!({ "form": "say" }), 400, "json_invalid"),
-        (json!({ "from": "say", "new_id": "a~b" }), 422, "id_invalid"),
-    ] {
-        let (found, problem) = post(&site, "r/rerun", body).await;
-        assert_eq!((found.as_u16(), &problem["code"]), (status, &json!(code)));
-    }
-}
-
-#[tokio::test]
-async fn items_that_failed_are_listed_page_by_page() {
-    let mut site = Site::memory().await;
-    site.submit(&json!({ "definition": FAN, "id": "r" })).await;
-    let mut shown_live = false;
+/// What is answered to an order. Ends of runs are told in between.
+async fn order(site: &mut Site, body: Value) -> Value {
+    site.submit(&body).await;
     loop {
-        let (work, delivery) = site.work().await;
-        let report = match work.key.phase {
-            Phase::Items => listed(250),
-            Phase::Act => {
-                let range = work.range.as_ref().expect("items");
-                let failed: ItemSet = range.items.iter().filter(|item| item.0 != 7).collect();
-                let succeeded: ItemSet = range.items.iter().filter(|item| item.0 == 7).collect();
-                let errors: Vec<Value> = failed
-                    .iter()
-                    .map(|item| json!({ "index": item, "item": item, "error": { "code": "no" } }))
-                    .collect();
-                Report::Items(ItemsReport {
-                    results: (!succeeded.is_empty()).then(|| value(&json!(["fine"]))),
-                    errors: Some(value(&json!(errors))),
-                    failed,
-                    succeeded,
-                    ..ItemsReport::default()
-                })
-            }
-            _ => break,
-        };
-        shown_live |= site.get("/api/v1/runs/r/items?task=fan").await.1["total"].as_u64() > Some(0);
-        site.report(&work, report).await;
-        delivery.ack();
-    }
-    let items = async |query: &str| site.get(&format!("/api/v1/runs/r/items{query}")).await;
-    assert!(shown_live, "failures are shown while the others still run");
-    let (_, document) = items("?status=failed").await;
-    assert_eq!((&document["total"], &document["page"]), (&json!(249), &json!(1)));
-    let index = |document: &Value, at: usize| document["items"][at]["index"].clone();
-    assert_eq!((index(&document, 6), index(&document, 7)), (json!(6), json!(8)));
-    assert_eq!(document["items"][0], json!({ "task": "fan", "index": 0, "item": 0, "error": { "code": "no" } }));
-    let (_, last) = items("?page=3").await;
-    assert_eq!((last["items"].as_array().unwrap().len(), index(&last, 48)), (49, json!(249)));
-    assert_eq!(items("?page=9").await.1["items"], json!([]));
-    assert_eq!(items("?task=nobody").await.1["total"], 0);
-    for wrong in ["?status=succeeded", "?page=x", "?colour=red"] {
-        assert_eq!(items(wrong).await.0, StatusCode::BAD_REQUEST, "{wrong}");
-    }
-    let (_, context) = site.get("/api/v1/runs/r/context").await;
-    let result = context["task"]["fan"]["result"].as_array().expect("a list");
-    assert_eq!((result.len(), &result[7], &result[8]), (250, &json!("fine"), &json!(null)));
-    assert_eq!(context["task"]["fan"]["item_errors"].as_array().expect("a list").len(), 249);
-}
-
-#[tokio::test]
-async fn a_context_that_is_too_large_is_not_put_together() {
-    let mut site = Site::memory().await;
-    let text = "\"far\"";
-    let digest = Digest::of(text.as_bytes());
-    assert_eq!(site.call(Method::PUT, &format!("/values/{digest}"), text).await.0, StatusCode::NO_CONTENT);
-    for (id, bytes, expected) in
-        [("small", 5, StatusCode::OK), ("large", 64 * 1024 * 1024, StatusCode::PAYLOAD_TOO_LARGE)]
-    {
-        site.submit(&json!({ "definition": ONE, "id": id })).await;
-        let (work, delivery) = site.work().await;
-        site.report(&work, acted_with(ValueRef::Stored(Stored { digest, bytes }), &[])).await;
-        delivery.ack();
-        let (_output, delivery) = site.work().await;
-        delivery.ack();
-        let (status, document) = site.get(&format!("/api/v1/runs/{id}/context")).await;
-        assert_eq!(status, expected, "{document}");
-        match expected {
-            StatusCode::OK => assert_eq!(document["task"]["say"]["result"], "far"),
-            _ => assert_eq!(document["code"], "context_too_large"),
+        let (properties, answer) = site.answer().await;
+        if properties.kind.as_deref() != Some("finished") {
+            return answer;
         }
     }
+}
+
+#[tokio::test]
+async fn signals_come_early_or_late_and_each_is_used_once() {
+    let mut site = Site::memory().await;
+    submit(&mut site, json!({ "definition": WAITS, "id": "r" })).await;
+    let large = "x".repeat(5_000);
+    let signal = json!({ "command": "signal", "id": "r", "name": "go", "payload": large, "signal_id": "1" });
+    assert_eq!(order(&mut site, signal.clone()).await["status"], "accepted");
+    let (work, _delivery) = site.work().await;
+    assert_eq!(work.key.to_string(), "r/ask#1/act.1");
+    assert_eq!(order(&mut site, signal).await["status"], "accepted", "the same again changes nothing");
+    site.report(&work, acted(&[0])).await;
+    eventually(async || (site.show("r").await["tasks"]["again"]["status"] == "waiting").then_some(())).await;
+    order(&mut site, json!({ "command": "signal", "id": "r", "name": "go", "payload": 2, "signal_id": "2" })).await;
+    let (work, _delivery) = site.work().await;
+    assert_eq!(work.key.to_string(), "r/again#2/act.1");
+    site.report(&work, acted(&[])).await;
+    assert_eq!(site.ended("r").await["status"], "succeeded");
+    let late = order(&mut site, json!({ "command": "signal", "id": "r", "name": "go" })).await;
+    assert_eq!((&late["status"], &late["errors"][0]["code"]), (&json!("rejected"), &json!("run_ended")));
+}
+
+#[tokio::test]
+async fn a_run_takes_so_many_signals_and_no_more() {
+    let mut site = Site::memory().await;
+    submit(&mut site, json!({ "definition": WAITS, "id": "r" })).await;
+    for _ in 0..proto::limits::SIGNALS_MAX {
+        site.submit(&json!({ "command": "signal", "id": "r", "name": "other" })).await;
+    }
+    for _ in 0..proto::limits::SIGNALS_MAX {
+        assert_eq!(site.answer().await.1["status"], "accepted");
+    }
+    let refused = order(&mut site, json!({ "command": "signal", "id": "r", "name": "other" })).await;
+    assert_eq!(refused["errors"][0]["code"], "too_many_signals");
+}
+
+#[tokio::test]
+async fn a_run_rests_and_goes_on_also_when_its_scheduler_died_meanwhile() {
+    let mut site = Site::sqlite().await;
+    let two = ONE.replace(
+        "retry: { count: 5 } }",
+        "next: [{ do: then }] }\n  then: { action: core.echo, input: { message: 1 } }",
+    );
+    submit(&mut site, json!({ "definition": two, "id": "r" })).await;
+    let (work, delivery) = site.work().await;
+    assert_eq!(order(&mut site, json!({ "command": "pause", "id": "r" })).await["status"], "accepted");
+    assert_eq!(site.show("r").await["status"], "pausing");
+    site.report(&work, acted(&[0])).await;
+    delivery.ack();
+    eventually(async || (site.show("r").await["status"] == "paused").then_some(())).await;
+    assert!(site.work_now().is_none());
+    site.kill().await;
+    site.start().await;
+    assert_eq!(site.show("r").await["status"], "paused");
+    assert!(site.work_now().is_none());
+    assert_eq!(order(&mut site, json!({ "command": "resume", "id": "r" })).await["status"], "accepted");
+    let (work, _delivery) = site.work().await;
+    assert_eq!(work.key.to_string(), "r/then#2/act.1");
+    site.report(&work, acted(&[])).await;
+    let (work, _delivery) = site.work().await;
+    site.report(&work, output(&json!({}))).await;
+    assert_eq!(site.ended("r").await["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_run_that_failed_is_done_again_from_where_it_failed() {
+    let mut site = Site::sqlite().await;
+    let two = ONE.replace(
+        "retry: { count: 5 } }",
+        "next: [{ when: succeeded(), do: then }] }\n  then: { action: core.echo, input: { message: 1 } }",
+    );
+    submit(&mut site, json!({ "definition": two, "id": "r" })).await;
+    let early = order(&mut site, json!({ "command": "rerun", "id": "r" })).await;
+    assert_eq!(early["errors"][0]["code"], "run_not_finished");
+    let (work, _delivery) = site.work().await;
+    site.report(&work, acted(&[0])).await;
+    let (work, _delivery) = site.work().await;
+    site.report(&work, Report::Unable(proto::failure::Failure::new("template_error", "no"))).await;
+    let (work, _delivery) = site.work().await;
+    site.report(&work, output(&json!({}))).await;
+    assert_eq!(site.ended("r").await["status"], "failed");
+    let again = json!({ "command": "rerun", "id": "r", "new_id": "r2" });
+    let answer = order(&mut site, again.clone()).await;
+    assert_eq!((&answer["status"], &answer["id"]), (&json!("accepted"), &json!("r2")));
+    assert_eq!(order(&mut site, again).await["duplicate"], true, "the same order is one rerun");
+    let (work, _delivery) = site.work().await;
+    assert_eq!(work.key.to_string(), "r2/then#2/act.1", "what succeeded is not done again");
+    site.kill().await;
+    site.start().await;
+    site.report(&work, acted(&[])).await;
+    let last = loop {
+        let (work, delivery) = site.work().await;
+        delivery.ack();
+        if work.key.to_string() == "r2/-/output.1" {
+            break work;
+        }
+    };
+    site.report(&last, output(&json!({}))).await;
+    let run = site.ended("r2").await;
+    assert_eq!((&run["status"], &run["tasks"]["say"]["status"]), (&json!("succeeded"), &json!("succeeded")));
+    site.submit(&json!({ "command": "rerun", "id": "r", "from": "say", "new_id": "r2" })).await;
+    // What was answered before the restart may come once more.
+    let other = loop {
+        let (properties, answer) = site.answer().await;
+        if properties.kind.as_deref() == Some("rejected") {
+            break answer;
+        }
+    };
+    assert_eq!(other["errors"][0]["code"], "id_conflict");
+}
+
+#[tokio::test]
+async fn runs_that_exclude_each_other_go_in_order_also_after_a_restart() {
+    let mut site = Site::sqlite().await;
+    for (id, key) in [("a", "x"), ("b", "x"), ("c", "x"), ("other", "y")] {
+        submit(&mut site, json!({ "definition": ALONE, "id": id, "parameters": { "key": key } })).await;
+    }
+    let mut first = Vec::new();
+    for _ in 0..2 {
+        first.push(site.work().await.0);
+    }
+    first.sort_by_key(|work| work.key.to_string());
+    assert_eq!(first.iter().map(|work| work.key.run.as_str()).collect::<Vec<_>>(), ["a", "other"]);
+    assert_eq!(site.show("b").await["status"], "queued");
+    site.kill().await;
+    site.start().await;
+    order(&mut site, json!({ "command": "cancel", "id": "b" })).await;
+    assert_eq!(site.ended("b").await["status"], "canceled", "one that waits can be cancelled");
+    site.report(&first[0], acted(&[])).await;
+    assert_eq!(site.ended("a").await["status"], "succeeded");
+    let next = loop {
+        let (work, delivery) = site.work().await;
+        delivery.ack();
+        if work.key.run.as_str() == "c" {
+            break work;
+        }
+    };
+    site.report(&next, acted(&[])).await;
+    assert_eq!(site.ended("c").await["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_run_waits_for_its_time() {
+    let mut site = Site::sqlite().await;
+    let now = proto::time::Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
+    let due = now.plus(std::time::Duration::from_millis(400));
+    submit(&mut site, json!({ "definition": ONE, "id": "r", "at": due.to_string() })).await;
+    assert_eq!(site.show("r").await["status"], "queued");
+    assert!(site.work_now().is_none());
+    site.kill().await;
+    site.start().await;
+    let (work, _delivery) = site.work().await;
+    assert_eq!(work.key.to_string(), "r/say#1/act.1");
+    assert!(work.dispatched_at >= due, "{} before {due}", work.dispatched_at);
 }
