@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use proto::{
-    id::{Instance, KeyName},
+    id::{Instance, KeyName, RunId},
+    items::ItemSet,
     json::Json,
+    limits::CHILDREN_SHOWN_MAX,
     time::Timestamp,
     value::ValueRef,
     work::{RunInfo, RunStatus, Status},
@@ -134,10 +136,7 @@ impl Run {
                 self.failure.clone_from(failure);
                 self.finished = Some(Finished { at: fact.at, status: *status, output: output.clone() });
             }
-            What::Returned { instance: None, .. } => {
-                self.serial += 1;
-                self.held_own = self.pause.is_some();
-            }
+            What::Returned { instance: None, .. } => self.take_back_own(),
             What::Signaled { name, id, payload } => self.signal(name, id.as_ref(), payload),
             What::Prepared { .. }
             | What::Entered { .. }
@@ -173,7 +172,7 @@ impl Run {
             What::Released { .. } => self.release(instance),
             What::Received { .. } => self.receive(spec, instance),
             What::Claimed { serial, nonce, .. } => self.claim(instance, *serial, nonce),
-            What::Called { serial, items, .. } => self.call(instance, *serial, items),
+            What::Called { serial, items, .. } => self.call(instance, *serial, items, fact.at),
             What::ItemEnded { item, result, error, failure, until, .. } => {
                 self.fan_mut(instance).child_ended(*item, result.as_ref(), error.as_ref(), failure.as_ref(), *until);
                 self.show_items(instance);
@@ -304,7 +303,14 @@ impl Run {
         self.instances = self.instances.max(start.instance.0);
         let state = &mut self.tasks[usize::from(start.task.0)];
         state.instances += 1;
-        state.latest = Some(Latest { instance: start.instance, attempts: 0, ended: None, failure: None, items: None });
+        state.latest = Some(Latest {
+            instance: start.instance,
+            attempts: 0,
+            ended: None,
+            failure: None,
+            items: None,
+            children: Vec::new(),
+        });
         let live = Live {
             task: start.task,
             context,
@@ -350,6 +356,11 @@ impl Run {
             Entry::Delay(_) => {}
             Entry::Prepare | Entry::List | Entry::Act => self.hold(instance, stage),
         }
+    }
+
+    fn take_back_own(&mut self) {
+        self.serial += 1;
+        self.held_own = self.pause.is_some();
     }
 
     fn take_back(&mut self, instance: Instance, serial: u32, alone: bool) {
@@ -474,6 +485,16 @@ impl Run {
         self.show(instance, |latest| {
             latest.items = counts;
             latest.attempts = attempts;
+        });
+    }
+
+    pub(super) fn show_children(&mut self, instance: Instance, serial: u32, items: &ItemSet) {
+        let only = items.is_empty().then(|| self.id.child(instance, serial, None));
+        let of_items = items.iter().map(|item| self.id.child(instance, serial, Some(item)));
+        let children: Vec<RunId> = only.into_iter().chain(of_items).take(CHILDREN_SHOWN_MAX).collect();
+        self.show(instance, |latest| {
+            latest.children.extend(children);
+            latest.children.truncate(CHILDREN_SHOWN_MAX);
         });
     }
 
