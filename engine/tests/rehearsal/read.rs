@@ -5,7 +5,7 @@ use std::time::Duration;
 use leveret_engine::{
     diagnostic::{Colour, Diagnostics},
     parse,
-    rehearsal::script::{Act, End, Event, Moment, Script, Scripted},
+    rehearsal::script::{Act, End, Event, Moment, Part, Script, Scripted},
 };
 use proto::work::Status;
 
@@ -19,7 +19,7 @@ tasks:
 
 fn read(source: &str) -> Result<Script, Diagnostics> {
     let (workflow, _) = parse::parse(WORKFLOW, "w.yaml").expect("valid");
-    parse::script(source, "s.yaml", &workflow)
+    parse::script(source, "s.yaml", &workflow, &[])
 }
 
 /// The problems of a script, one line each.
@@ -33,13 +33,13 @@ fn a_script_is_read_with_its_defaults() {
     let parameters: Vec<_> = script.parameters.iter().map(|(name, json)| format!("{name}={}", json.as_str())).collect();
     assert_eq!(parameters, ["hosts=[]", "port=443"]);
     assert_eq!(script.now.to_string(), "2026-01-01T00:00:00.000Z");
-    assert!(script.outcomes.is_empty() && script.events.is_empty() && script.rerun.is_none());
+    assert!(script.take.part == Part::default() && script.take.rerun.is_none());
 }
 
 #[test]
 fn json_is_a_script_too() {
     let script = read(r#"{"parameters": {"hosts": ["a"]}, "expect": {"order": ["probe"]}}"#).expect("valid");
-    assert_eq!(script.expect.order.map(|order| order.len()), Some(1));
+    assert_eq!(script.take.expect.order.map(|order| order.len()), Some(1));
 }
 
 #[test]
@@ -55,7 +55,7 @@ outcomes:
     - { status: crashed }
 ";
     let script = read(source).expect("valid");
-    let cues = script.outcomes.values().flatten().map(|entry| match entry {
+    let cues = script.take.part.outcomes.values().flatten().map(|entry| match entry {
         Scripted::Attempt(cue) => cue.clone(),
         Scripted::Items(_) => panic!("it has no items"),
     });
@@ -88,7 +88,7 @@ fn events_have_a_moment() {
 parameters: { hosts: [a] }
 events: [{ at: start, do: cancel }, { before: probe, do: cancel, reason: why }, { during: probe, do: cancel }, { after: report, do: cancel }]
 ";
-    let events = read(source).expect("valid").events;
+    let events = read(source).expect("valid").take.part.events;
     let moments: Vec<_> = events.iter().map(|event| event.at.to_string()).collect();
     assert_eq!(moments, ["at start", "before probe", "during probe", "after report"]);
     let probe = "probe".parse().expect("valid");
@@ -135,22 +135,6 @@ expect: { status: good, order: probe, tasks: { report: done }, attempts: { repor
     s.yaml:10:84: error[wrong_type]: `expect.attempts.report` must be a whole number, not the number -1
     s.yaml:10:97: error[wrong_type]: `expect.error` must be a map, not the text "failed"
     "#);
-}
-
-#[test]
-fn what_is_not_there_yet_is_refused_by_name() {
-    let source = "\
-parameters: { hosts: [] }
-signals: [{ name: go, payload: { by: me }, after: probe }]
-events: [{ after: probe, do: pause }, { after: report, do: resume }]
-rerun: { from: report, outcomes: { report: [{}] }, expect: { status: succeeded } }
-";
-    insta::assert_snapshot!(refused(source), @r"
-    s.yaml:2:11: error[not_supported_yet]: `signals[0]` is not supported yet
-    s.yaml:3:30: error[not_supported_yet]: this `events[0].do` is not supported yet
-    s.yaml:3:60: error[not_supported_yet]: this `events[1].do` is not supported yet
-    s.yaml:4:1: error[not_supported_yet]: `rerun` is not supported yet
-    ");
 }
 
 #[test]

@@ -18,9 +18,9 @@ output: { seen: \"{{ workflow.seen }}\", two: \"{{ 4 / 2 }}\" }
 
 fn play(workflow: &str, script: &str) -> Result<(Outcome, Vec<String>), Error> {
     let (program, _) = Program::compile(workflow, "w.yaml").expect("valid");
-    let script = parse::script(script, "s.yaml", program.workflow()).expect("valid");
+    let script = parse::script(script, "s.yaml", program.workflow(), &[]).expect("valid");
     let outcome = rehearsal::play(&[Arc::new(program)], &script)?;
-    let told = rehearsal::check(&outcome, &script.expect).iter().map(ToString::to_string).collect();
+    let told = rehearsal::check(&outcome, &script.take).iter().map(ToString::to_string).collect();
     Ok((outcome, told))
 }
 
@@ -135,7 +135,7 @@ events: [{ after: tell, do: cancel }, { during: ask, do: cancel }, { before: tel
 #[test]
 fn without_a_workflow_there_is_nothing_to_rehearse() {
     let (program, _) = Program::compile(WORKFLOW, "w.yaml").expect("valid");
-    let script = parse::script("expect: {}", "s.yaml", program.workflow()).expect("valid");
+    let script = parse::script("expect: {}", "s.yaml", program.workflow(), &[]).expect("valid");
     assert_eq!(rehearsal::play(&[], &script), Err(Error::NoProgram));
 }
 
