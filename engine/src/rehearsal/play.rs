@@ -346,8 +346,7 @@ fn items_report(ended: Vec<(ItemIndex, Value, Attempted)>, busy: Duration) -> It
             continue;
         }
         report.failed.push(index);
-        let fields = [("error", attempted.error()), ("index", Value::from_u64(index.0.into())), ("item", item)];
-        errors.push(Value::from_map(fields.map(|(key, value)| (key.to_owned(), value))));
+        errors.push(values::entry(index, Some(&item), &attempted.error()));
         report.failure = report.failure.or(attempted.failure);
     }
     let array = |values: Vec<Value>| (!values.is_empty()).then(|| values::told(&Value::from_list(values)));
