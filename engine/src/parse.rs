@@ -89,12 +89,7 @@ pub fn data(source: &str, file: &str) -> Result<Json, Diagnostics> {
 ///
 /// # Errors
 /// Every error of the file, in file order.
-pub fn script(
-    source: &str,
-    file: &str,
-    workflow: &Workflow,
-    children: &[&Workflow],
-) -> Result<Script, Diagnostics> {
+pub fn script(source: &str, file: &str, workflow: &Workflow, children: &[&Workflow]) -> Result<Script, Diagnostics> {
     script::read(source, file, workflow, children)
 }
 

@@ -29,8 +29,19 @@ use crate::{
 };
 
 const SCRIPT: [&str; 13] = [
-    "parameters", "context", "labels", "env", "secrets", "now", "at", "outcomes", "signals", "events", "children",
-    "expect", "rerun",
+    "parameters",
+    "context",
+    "labels",
+    "env",
+    "secrets",
+    "now",
+    "at",
+    "outcomes",
+    "signals",
+    "events",
+    "children",
+    "expect",
+    "rerun",
 ];
 
 /// When a run is accepted whose script does not say: the first moment of 2026.

@@ -35,7 +35,9 @@ pub fn check(outcome: &Outcome, take: &Take) -> Vec<Difference> {
         let refused = scripted.take.expect.refused.as_ref();
         let differences = match rerun.as_ref() {
             Rerun::Refused(failure) if refused == Some(&failure.code) => Vec::new(),
-            Rerun::Refused(failure) => vec![of_refusal(refused, Some(format!("{}: {}", failure.code, failure.message)))],
+            Rerun::Refused(failure) => {
+                vec![of_refusal(refused, Some(format!("{}: {}", failure.code, failure.message)))]
+            }
             Rerun::Played(_) if refused.is_some() => vec![of_refusal(refused, None)],
             Rerun::Played(outcome) => check(outcome, &scripted.take),
         };

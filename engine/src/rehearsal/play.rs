@@ -9,7 +9,9 @@ use proto::{
     failure::Failure,
     id::{ItemIndex, KeyName},
     json::Json,
-    outcome::{Acted, Called, Failed, ItemsReport, Listed, Next, OutputReport, Report, RunPrepared, Settlement, TaskPrepared},
+    outcome::{
+        Acted, Called, Failed, ItemsReport, Listed, Next, OutputReport, Report, RunPrepared, Settlement, TaskPrepared,
+    },
     time::Timestamp,
     value::ValueRef,
     work::{Phase, Range, Status, Work},
@@ -104,7 +106,10 @@ impl<'a> Worker<'a> {
         let task = self.task().expect("who calls is a task");
         let Some(range) = &self.work.range else {
             let (input, called) = self.called(task, &self.scope, child);
-            return Performed { inputs: vec![input], ..Performed::at_once(called.map_or_else(Report::Unable, Report::Called)) };
+            return Performed {
+                inputs: vec![input],
+                ..Performed::at_once(called.map_or_else(Report::Unable, Report::Called))
+            };
         };
         let values = values::of(&range.values).as_list().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
         let (mut inputs, mut called, mut failed) = (Vec::new(), Vec::new(), Vec::new());

@@ -344,7 +344,8 @@ impl<'s> Stage<'s> {
         let cues = self.cues.entry(player.role.clone()).or_insert_with(|| Cues::new(player.part));
         match (work.key.phase, &work.key.task, &work.range) {
             (Phase::Act, Some((name, instance)), Some(range)) => {
-                let cues: Vec<Cue> = range.items.iter().map(|index| cues.item(name, &work.key.run, *instance, index)).collect();
+                let cues: Vec<Cue> =
+                    range.items.iter().map(|index| cues.item(name, &work.key.run, *instance, index)).collect();
                 worker.act_on(range, &cues)
             }
             (Phase::Act, Some((name, _)), None) => worker.act(&cues.attempt(name)),

@@ -39,8 +39,10 @@ fn every_scenario_comes_out_as_its_script_says() {
 }
 
 fn play(workflow: &Path, children: &[PathBuf], script: &Path) -> Result<(), String> {
-    let programs: Vec<Arc<Program>> =
-        std::iter::once(workflow).chain(children.iter().map(PathBuf::as_path)).map(compile).collect::<Result<_, _>>()?;
+    let programs: Vec<Arc<Program>> = std::iter::once(workflow)
+        .chain(children.iter().map(PathBuf::as_path))
+        .map(compile)
+        .collect::<Result<_, _>>()?;
     let children: Vec<_> = programs[1..].iter().map(|program| program.workflow()).collect();
     let name = script.display().to_string();
     let script = parse::script(&read(script), &name, programs[0].workflow(), &children).map_err(rendered)?;
