@@ -2,7 +2,11 @@
 
 use std::{fs, path::Path};
 
-use leveret_engine::{diagnostic::Colour, program::Program};
+use leveret_engine::{
+    diagnostic::Colour,
+    lint::{self, Actions},
+    program::Program,
+};
 
 fn page(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
@@ -17,7 +21,10 @@ fn workflows_on_pages_compile() {
         assert!(!blocks.is_empty(), "{name} shows no workflow any more");
         for block in blocks {
             match Program::compile(&format!("{block}\n"), name) {
-                Ok((_, warnings)) => assert!(warnings.is_empty(), "{}", warnings.render(Colour::None)),
+                Ok((program, mut warnings)) => {
+                    warnings.extend(lint::check(&program, &format!("{block}\n"), name, &Actions::new()));
+                    assert!(warnings.is_empty(), "{}", warnings.render(Colour::None));
+                }
                 Err(problems) => panic!("{}", problems.render(Colour::None)),
             }
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use proto::{
-    id::{Instance, ItemIndex, WorkflowName},
+    id::{Instance, WorkflowName},
     items::ItemSet,
     json::Json,
     value::Stored,
@@ -125,8 +125,8 @@ impl<'s> Player<'s> {
         let (items, parts) = brief.range?;
         let (_, instance) = key.task.as_ref()?;
         let list = self.lists.entry(*instance).or_insert_with(|| values::items(parts));
-        let values: Vec<&Json> = items.iter().map(|index| &list[index as usize]).collect();
-        let items: ItemSet = items.iter().map(ItemIndex).collect();
+        let values: Vec<&Json> = items.iter().map(|index| &list[index.0 as usize]).collect();
+        let items: ItemSet = items.clone();
         Some(Range { items, values: Json::of(&values).expect("a list of JSON is JSON") })
     }
 }
