@@ -7,7 +7,7 @@ use super::{drive::World, generate::flows, worker::Choices};
 /// Enough that each bug of `PLANTED.md` is found, few enough to be run always. `PROPTEST_CASES` raises it.
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { cases: asked.unwrap_or(1_500), ..ProptestConfig::default() }
+    ProptestConfig { cases: asked.unwrap_or(2_500), ..ProptestConfig::default() }
 }
 
 proptest! {
