@@ -104,7 +104,8 @@ impl<'f> World<'f> {
         assert!(self.sent.iter().all(|sent| sent.key != key), "{key} was sent twice");
         assert!(!self.book.is_paused, "{key} leaves during a pause");
         let Some(brief) = self.run.brief(&self.spec, &key) else { return };
-        let items: Vec<u32> = brief.range.map(|(items, _)| items.iter().collect()).unwrap_or_default();
+        let items: Vec<u32> =
+            brief.range.map(|(items, _)| items.iter().map(|item| item.0).collect()).unwrap_or_default();
         let ended = brief.ended.as_ref().map(|ended| ended.status);
         let asks_retry = brief.ended.as_ref().is_some_and(|ended| ended.asks_retry);
         let sent = Sent { key: key.clone(), items, retries: brief.retries, ended, asks_retry };

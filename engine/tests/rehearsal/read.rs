@@ -7,7 +7,7 @@ use leveret_engine::{
     parse,
     rehearsal::script::{Act, End, Event, Moment, Part, Script, Scripted},
 };
-use proto::work::Status;
+use proto::{json::Json, work::Status};
 
 const WORKFLOW: &str = "\
 name: w
@@ -135,6 +135,35 @@ expect: { status: good, order: probe, tasks: { report: done }, attempts: { repor
     s.yaml:10:84: error[wrong_type]: `expect.attempts.report` must be a whole number, not the number -1
     s.yaml:10:97: error[wrong_type]: `expect.error` must be a map, not the text "failed"
     "#);
+}
+
+#[test]
+fn signals_come_with_a_moment_or_at_the_start() {
+    let source = "\
+parameters: { hosts: [] }
+signals: [{ name: go }, { name: go, id: a, payload: [1], at: 1m30s }, { name: stop, after: probe }]
+events: [{ at: 90, do: pause, reason: lunch }, { after: report, do: resume }]
+";
+    let events = read(source).expect("valid").take.part.events;
+    let moments: Vec<_> = events.iter().map(|event| event.at.to_string()).collect();
+    assert_eq!(moments, ["at start", "at 1m30s", "after probe", "at 1m30s", "after report"]);
+    let (name, payload) = ("go".parse().expect("valid"), Json::of(&[1]).expect("JSON"));
+    assert_eq!(events[1].act, Act::Signal { name, id: Some("a".to_owned()), payload });
+    assert_eq!(events[3].act, Act::Pause { reason: Some("lunch".to_owned()) });
+}
+
+#[test]
+fn what_is_wrong_with_children_and_reruns_is_told() {
+    let source = "\
+parameters: { hosts: [] }
+context: { wrkflow: {} }
+at: soon
+signals: [{ payload: 1 }, { name: go, at: noon }, { name: go, at: start, after: probe }]
+children: { w: { outcomes: { prob: [] }, expect: {} }, other: {} }
+expect: { refused: x, children: { other: {}, w: { runs: many, statuses: [good], order: [nobody] } } }
+rerun: { from: report, failed_items: true, parameters: {}, rerun: { from: nobody } }
+";
+    insta::assert_snapshot!(refused(source), @r#""#);
 }
 
 #[test]
