@@ -163,7 +163,24 @@ children: { w: { outcomes: { prob: [] }, expect: {} }, other: {} }
 expect: { refused: x, children: { other: {}, w: { runs: many, statuses: [good], order: [nobody] } } }
 rerun: { from: report, failed_items: true, parameters: {}, rerun: { from: nobody } }
 ";
-    insta::assert_snapshot!(refused(source), @r#""#);
+    insta::assert_snapshot!(refused(source), @r#"
+    s.yaml:2:10: error[context_invalid]: `context` cannot be read: unknown field `wrkflow`, expected one of `schema`, `parameters`, `workflow`, `signal`, `task` at line 1 column 10
+    s.yaml:3:5: error[wrong_type]: `at` is no time: "soon"
+    s.yaml:4:11: error[key_missing]: `signals[0].name` is missing
+    s.yaml:4:43: error[duration_invalid]: `signals[1].at`: a duration is numbers with units, such as `1m30s`, not "noon"
+    s.yaml:4:51: error[moment_unclear]: `signals[2]` must have one moment, not 2
+    s.yaml:5:30: error[unknown_task]: the workflow has no task "prob"
+    s.yaml:5:42: error[unknown_key]: unknown key "expect" in children.w
+    s.yaml:5:56: error[unknown_workflow]: no workflow "other" was given
+    s.yaml:6:11: error[unknown_key]: unknown key "refused" in expect
+    s.yaml:6:35: error[unknown_workflow]: no workflow "other" was given
+    s.yaml:6:57: error[wrong_type]: `expect.children.w.runs` must be a whole number, not the text "many"
+    s.yaml:6:74: error[wrong_word]: `expect.children.w.statuses[0]` cannot be "good"
+    s.yaml:6:89: error[unknown_task]: the workflow has no task "nobody"
+    s.yaml:7:8: error[rerun_unclear]: `rerun` has both `from` and `failed_items`
+    s.yaml:7:44: error[unknown_key]: unknown key "parameters" in rerun
+    s.yaml:7:75: error[unknown_task]: the workflow has no task "nobody"
+    "#);
 }
 
 #[test]

@@ -206,5 +206,24 @@ rerun:
     let unused: Vec<_> = outcome.unused.iter().map(ToString::to_string).collect();
     assert_eq!(unused, ["1 outcome of work in child was not used", "the event at 5m in child never came"]);
     let told: Vec<_> = rehearsal::check(&outcome, &read.take).iter().map(ToString::to_string).collect();
-    insta::assert_snapshot!(told.join("\n"), @r#""#);
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    children.child.runs
+      expected  2
+      got       1
+    children.child.statuses
+      expected  ["succeeded"]
+      got       ["failed"]
+    children.child.order
+      expected  []
+      got       ["work"]
+    rerun.status
+      expected  "failed"
+      got       "succeeded"
+    rerun.order
+      expected  []
+      got       ["go"]
+    rerun.rerun.refused
+      expected  "task_unknown"
+      got       "nothing_to_rerun: no task of the run failed: say with `from` which task is to run again"
+    "#);
 }
