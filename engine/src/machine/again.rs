@@ -247,13 +247,7 @@ impl Plan {
     ) -> Option<What> {
         let restarted = |start: &Start| self.restarted(spec, start, now);
         match &fact.what {
-            What::Accepted(accepted) => Some(What::Accepted(Box::new(Accepted {
-                run: heir.run.clone(),
-                reply: heir.reply.clone(),
-                ancestor: Some(old.id().clone()),
-                start_at: None,
-                ..accepted.as_ref().clone()
-            }))),
+            What::Accepted(accepted) => Some(What::Accepted(Box::new(inherited(accepted, old, heir)))),
             What::Begun { vars, deadline, concurrency, starts } => Some(What::Begun {
                 vars: vars.clone(),
                 deadline: deadline.map(|deadline| now.at.plus(deadline.since(old.begun_at))),
@@ -268,14 +262,13 @@ impl Plan {
                 error: ended.error.clone(),
             }),
             What::Ended(ended) if !self.is_left_out(ended.instance) => {
-                let mut ended = ended.clone();
-                ended.starts.retain(|start| !self.gone.contains(&start.instance));
-                ended.starts = ended.starts.iter().map(restarted).collect();
-                for arrival in &mut ended.arrivals {
-                    arrival.starts = arrival.starts.take().filter(|start| !self.gone.contains(&start.instance));
-                    arrival.starts = arrival.starts.as_ref().map(restarted);
-                }
-                Some(What::Ended(ended))
+                let starts = ended.starts.iter().filter(|start| !self.gone.contains(&start.instance));
+                let arrivals = ended.arrivals.iter().map(|arrival| {
+                    let start = arrival.starts.as_ref().filter(|start| !self.gone.contains(&start.instance));
+                    Arrival { starts: start.map(restarted), ..arrival.clone() }
+                });
+                let (starts, arrivals) = (starts.map(restarted).collect(), arrivals.collect());
+                Some(What::Ended(Box::new(Ended { starts, arrivals, ..ended.as_ref().clone() })))
             }
             What::Due | What::Admitted | What::Signaled { .. } => Some(fact.what.clone()),
             What::Failing { .. }
@@ -346,6 +339,17 @@ impl Turn<'_> {
         }
         self.receive_all();
         pass(self);
+    }
+}
+
+/// How the new run is accepted.
+fn inherited(accepted: &Accepted, old: &Run, heir: &Heir) -> Accepted {
+    Accepted {
+        run: heir.run.clone(),
+        reply: heir.reply.clone(),
+        ancestor: Some(old.id().clone()),
+        start_at: None,
+        ..accepted.clone()
     }
 }
 

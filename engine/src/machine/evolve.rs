@@ -130,8 +130,7 @@ impl Run {
                 self.start(spec, start, self.merged.clone());
             }
             What::Finished { status, output, failure } => {
-                self.stage = Stage::Ended;
-                self.failure.clone_from(failure);
+                (self.stage, self.failure) = (Stage::Ended, failure.clone());
                 self.finished = Some(Finished { at: fact.at, status: *status, output: output.clone() });
             }
             What::Returned { instance: None, .. } => {
