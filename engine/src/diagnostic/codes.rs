@@ -44,7 +44,6 @@ pub const CODES: &[(&str, &str)] = &[
     ("no_effect", "A transition has neither `do` nor `publish`."),
     ("no_entry", "No task starts the run."),
     ("not_one_expression", "What must be one expression is more, or less."),
-    ("not_supported_yet", "The language has this, and this version has not."),
     ("number_out_of_range", "A number does not fit."),
     ("outcome_before_action", "How a task ended is asked before it has."),
     ("parameter_invalid", "A parameter does not satisfy its schema."),

@@ -17,10 +17,10 @@ fn scripts_on_the_page_hold() {
     assert!(warnings.is_empty(), "{}", warnings.render(Colour::None));
     let programs = [Arc::new(program)];
     for source in scripts {
-        let script = parse::script(source, "testing.md", programs[0].workflow());
+        let script = parse::script(source, "testing.md", programs[0].workflow(), &[]);
         let script = script.unwrap_or_else(|problems| panic!("{}", problems.render(Colour::None)));
         let outcome = rehearsal::play(&programs, &script).expect("it ends");
-        assert_eq!(rehearsal::check(&outcome, &script.expect), [], "{source}");
+        assert_eq!(rehearsal::check(&outcome, &script.take), [], "{source}");
         assert_eq!(outcome.unused, [], "{source}");
     }
 }
