@@ -180,6 +180,8 @@ fn of_tasks() -> Vec<(&'static str, What)> {
         ("prepared_bare", What::Prepared { instance, prepared: TaskPrepared::default() }),
         ("released", What::Released { instance }),
         ("received", What::Received { instance }),
+        ("claimed", What::Claimed { instance, serial: 2, nonce: "worker-7@host.41".into() }),
+        ("reopened", What::Reopened { instance }),
         ("called", What::Called { instance, serial: 4, items: ItemSet::default() }),
         ("entered", What::Entered { instance, stage: Entry::Delay(at()) }),
         ("retrying", What::Retrying { instance, status: Status::TimedOut, failure: Some(failure()), until: at() }),

@@ -118,6 +118,7 @@ impl Lineage {
                 | What::Released { .. }
                 | What::Signaled { .. }
                 | What::Received { .. }
+                | What::Claimed { .. }
                 | What::Called { .. }
                 | What::ItemEnded { .. }
                 | What::Listed { .. }
@@ -247,7 +248,13 @@ impl Plan {
     ) -> Option<What> {
         let restarted = |start: &Start| self.restarted(spec, start, now);
         match &fact.what {
-            What::Accepted(accepted) => Some(What::Accepted(Box::new(inherited(accepted, old, heir)))),
+            What::Accepted(accepted) => Some(What::Accepted(Box::new(Accepted {
+                run: heir.run.clone(),
+                reply: heir.reply.clone(),
+                ancestor: Some(old.id().clone()),
+                start_at: None,
+                ..accepted.as_ref().clone()
+            }))),
             What::Begun { vars, deadline, concurrency, starts } => Some(What::Begun {
                 vars: vars.clone(),
                 deadline: deadline.map(|deadline| now.at.plus(deadline.since(old.begun_at))),
@@ -262,13 +269,7 @@ impl Plan {
                 error: ended.error.clone(),
             }),
             What::Ended(ended) if !self.is_left_out(ended.instance) => {
-                let starts = ended.starts.iter().filter(|start| !self.gone.contains(&start.instance));
-                let arrivals = ended.arrivals.iter().map(|arrival| {
-                    let start = arrival.starts.as_ref().filter(|start| !self.gone.contains(&start.instance));
-                    Arrival { starts: start.map(restarted), ..arrival.clone() }
-                });
-                let (starts, arrivals) = (starts.map(restarted).collect(), arrivals.collect());
-                Some(What::Ended(Box::new(Ended { starts, arrivals, ..ended.as_ref().clone() })))
+                Some(What::Ended(Box::new(self.followed(ended, restarted))))
             }
             What::Due | What::Admitted | What::Signaled { .. } => Some(fact.what.clone()),
             What::Failing { .. }
@@ -284,6 +285,7 @@ impl Plan {
             | What::Entered { instance, .. }
             | What::Released { instance }
             | What::Received { instance }
+            | What::Claimed { instance, .. }
             | What::Called { instance, .. }
             | What::ItemEnded { instance, .. }
             | What::Listed { instance, .. }
@@ -299,6 +301,20 @@ impl Plan {
             // Its own end comes later, or is asked again.
             What::Settling { instance, .. } if self.settled.contains(instance) => None,
             What::Settling { instance, .. } => (!self.is_left_out(*instance)).then(|| fact.what.clone()),
+        }
+    }
+
+    /// An end, with those of its starts that are still there.
+    fn followed(&self, ended: &Ended, restarted: impl Fn(&Start) -> Start) -> Ended {
+        let is_there = |start: &&Start| !self.gone.contains(&start.instance);
+        let arrival = |arrival: &Arrival| Arrival {
+            starts: arrival.starts.as_ref().filter(is_there).map(&restarted),
+            ..arrival.clone()
+        };
+        Ended {
+            starts: ended.starts.iter().filter(is_there).map(&restarted).collect(),
+            arrivals: ended.arrivals.iter().map(arrival).collect(),
+            ..ended.clone()
         }
     }
 
@@ -339,17 +355,6 @@ impl Turn<'_> {
         }
         self.receive_all();
         pass(self);
-    }
-}
-
-/// How the new run is accepted.
-fn inherited(accepted: &Accepted, old: &Run, heir: &Heir) -> Accepted {
-    Accepted {
-        run: heir.run.clone(),
-        reply: heir.reply.clone(),
-        ancestor: Some(old.id().clone()),
-        start_at: None,
-        ..accepted.clone()
     }
 }
 

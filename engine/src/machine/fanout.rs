@@ -75,6 +75,8 @@ pub struct Flight {
     pub items: ItemSet,
     /// Retries that they have used.
     pub retries: u32,
+    /// The claim that was granted, where they may be begun once only.
+    pub claim: Option<String>,
 }
 
 /// What a range is made of.
@@ -258,7 +260,7 @@ impl FanOut {
             self.ready.retain(|_, items| !items.is_empty());
         }
         self.in_flight += items.len();
-        self.flying.insert(serial, Flight { items: items.clone(), retries });
+        self.flying.insert(serial, Flight { items: items.clone(), retries, claim: None });
     }
 
     /// Which items of `report` do not count, because they were reported before. `None` when none counts, or when the
@@ -340,6 +342,13 @@ impl FanOut {
     fn stop(&mut self) {
         if self.stops && self.is_failure() {
             self.close();
+        }
+    }
+
+    /// A worker may begin a range.
+    pub(super) fn claim(&mut self, serial: u32, nonce: &str) {
+        if let Some(flight) = self.flying.get_mut(&serial) {
+            flight.claim = Some(nonce.to_owned());
         }
     }
 

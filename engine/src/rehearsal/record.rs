@@ -56,6 +56,7 @@ impl Record {
             | What::Prepared { .. }
             | What::Signaled { .. }
             | What::Received { .. }
+            | What::Claimed { .. }
             | What::ItemEnded { .. }
             | What::Reopened { .. }
             | What::Ended(_)
@@ -161,6 +162,7 @@ fn starts(fact: &Fact) -> Vec<&Start> {
         | What::Released { .. }
         | What::Signaled { .. }
         | What::Received { .. }
+        | What::Claimed { .. }
         | What::Called { .. }
         | What::ItemEnded { .. }
         | What::Reopened { .. }

@@ -258,7 +258,7 @@ impl<'s> Stage<'s> {
                 let sent = self.sent;
                 self.player(run).rest(sent);
             }
-            Command::Announce(_) => {}
+            Command::Broadcast(Control::Claimed { .. }) | Command::Announce(_) => {}
             Command::Spawn(accepted) => self.accept(*accepted),
             Command::Child(child, order) => self.letters.push_back((child, input_of_order(run, order))),
             Command::Parent(end) => self.letters.push_back((end.parent.run.clone(), Input::ChildEnded(*end))),

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use leveret_engine::spec::{
-    Backoff, Call, DurationField, Field, Items, Join, Node, OnItemError, OutcomeTest, Pool, Retry, SiteId, Span,
-    Target, Task, TaskIndex, Text, Transition, WaitFor, When, Workflow,
+    Backoff, Call, DurationField, Field, Items, Join, Node, OnItemError, OnLost, OutcomeTest, Pool, Retry, SiteId,
+    Span, Target, Task, TaskIndex, Text, Transition, WaitFor, When, Workflow,
 };
 use proto::json::Json;
 
@@ -237,6 +237,7 @@ impl Flow {
         Task {
             name: name(at),
             span: Span::default(),
+            on_lost: OnLost::Retry,
             call: match step.calls {
                 true => Call::Workflow("sub".parse().expect("valid")),
                 false => Call::Action(action.into()),
