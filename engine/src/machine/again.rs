@@ -248,7 +248,13 @@ impl Plan {
     ) -> Option<What> {
         let restarted = |start: &Start| self.restarted(spec, start, now);
         match &fact.what {
-            What::Accepted(accepted) => Some(What::Accepted(Box::new(inherited(accepted, old, heir)))),
+            What::Accepted(accepted) => Some(What::Accepted(Box::new(Accepted {
+                run: heir.run.clone(),
+                reply: heir.reply.clone(),
+                ancestor: Some(old.id().clone()),
+                start_at: None,
+                ..accepted.as_ref().clone()
+            }))),
             What::Begun { vars, deadline, concurrency, starts } => Some(What::Begun {
                 vars: vars.clone(),
                 deadline: deadline.map(|deadline| now.at.plus(deadline.since(old.begun_at))),
@@ -349,17 +355,6 @@ impl Turn<'_> {
         }
         self.receive_all();
         pass(self);
-    }
-}
-
-/// How the new run is accepted.
-fn inherited(accepted: &Accepted, old: &Run, heir: &Heir) -> Accepted {
-    Accepted {
-        run: heir.run.clone(),
-        reply: heir.reply.clone(),
-        ancestor: Some(old.id().clone()),
-        start_at: None,
-        ..accepted.clone()
     }
 }
 

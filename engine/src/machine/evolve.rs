@@ -103,10 +103,7 @@ impl Run {
                 self.begin(spec, vars, starts);
             }
             What::Pausing { reason } => self.pause = Some(Pause { reason: reason.clone() }),
-            What::Resuming => {
-                self.pause = None;
-                self.held_own = false;
-            }
+            What::Resuming => (self.pause, self.held_own) = (None, false),
             What::Ended(ended) => self.end(spec, ended),
             What::Failing { failure, dropped, stops } => {
                 self.failure = Some(failure.clone());
