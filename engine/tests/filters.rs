@@ -1,4 +1,4 @@
-//! `docs/filters.md` is so: every example gives what it says, and nothing that may be called is missing.
+//! `docs/src/filters.md` is so: every example gives what it says, and nothing that may be called is missing.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -19,7 +19,7 @@ struct Example<'p> {
 
 fn page() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
-    fs::read_to_string(root.join("docs/filters.md")).expect("the page is there")
+    fs::read_to_string(root.join("docs/src/filters.md")).expect("the page is there")
 }
 
 fn blocks<'p>(page: &'p str, kind: &str) -> impl Iterator<Item = &'p str> {

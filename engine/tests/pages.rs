@@ -11,7 +11,7 @@ fn page(name: &str) -> String {
 
 #[test]
 fn workflows_on_pages_compile() {
-    for name in ["README.md", "docs/language.md"] {
+    for name in ["README.md", "docs/src/language.md"] {
         let text = page(name);
         let blocks: Vec<&str> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
         assert!(!blocks.is_empty(), "{name} shows no workflow any more");
@@ -26,7 +26,7 @@ fn workflows_on_pages_compile() {
 
 #[test]
 fn filters_on_the_page_exist() {
-    let text = page("docs/language.md");
+    let text = page("docs/src/language.md");
     let (_, table) = text.split_once("Filters beyond Tera's own").expect("the page has the table");
     let (table, _) = table.split_once("\n## ").expect("another section follows");
     let rows = table.lines().filter(|line| line.starts_with("| ") && line.contains('`'));

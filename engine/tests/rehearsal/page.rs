@@ -1,4 +1,4 @@
-//! The example of `docs/testing.md`: its scripts hold for its workflow.
+//! The example of `docs/src/testing.md`: its scripts hold for its workflow.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -7,7 +7,7 @@ use leveret_engine::{diagnostic::Colour, parse, program::Program, rehearsal};
 #[test]
 fn scripts_on_the_page_hold() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
-    let text = fs::read_to_string(root.join("docs/testing.md")).expect("the page is there");
+    let text = fs::read_to_string(root.join("docs/src/testing.md")).expect("the page is there");
     let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let (workflow, scripts) = match blocks.collect::<Vec<_>>().split_first() {
         Some((workflow, scripts)) if scripts.len() >= 2 => (*workflow, scripts.to_vec()),
