@@ -12,7 +12,7 @@ use std::{
 use proto::limits;
 use regex::Regex;
 
-use crate::book::{page, quoted, root};
+use crate::book::{Page, page, quoted, root};
 
 /// What stands before a code where one is made.
 static MADE: LazyLock<Regex> = LazyLock::new(|| {
@@ -91,4 +91,35 @@ fn limits_are_told_as_they_are() {
     }
     let children = format!("| children of one task at once | {} |", limits::CHILDREN_MAX);
     assert!(table.contains(&children), "codes.md has no row {children}");
+}
+
+/// Keys of Orquesta and Attune that the parser answers by name, as `habits.rs` writes them down.
+#[test]
+fn every_habit_of_stackstorm_and_attune_is_told() {
+    let source = fs::read_to_string(root().join("engine/src/parse/habits.rs")).expect("a source file");
+    let habit = Regex::new(r#"\(\s*"([A-Za-z_-]+)",\s*(?:ORQUESTA|ATTUNE|"Orquesta and)"#).expect("a pattern");
+    let known: BTreeSet<String> = habit.captures_iter(&source).map(|found| found[1].to_owned()).collect();
+    assert!(known.len() > 30, "only {known:?} were found");
+    let text = page("docs/src/stackstorm.md").text;
+    let words: BTreeSet<&str> = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-'))).collect();
+    let missing: Vec<&String> = known.iter().filter(|word| !words.contains(word.as_str())).collect();
+    assert!(missing.is_empty(), "stackstorm.md does not tell {missing:?}");
+}
+
+#[test]
+fn every_code_that_is_told_is_made() {
+    let sources = ["engine/src", "worker/src", "scheduler/src", "proto/src"];
+    let texts: Vec<String> = sources
+        .iter()
+        .flat_map(|at| rust_files(&root().join(at)))
+        .map(|file| fs::read_to_string(file).expect("a source file"))
+        .collect();
+    let codes = page("docs/src/codes.md");
+    let (tables, _) = codes.text.split_once("## Limits").expect("the page has that heading");
+    for row in (Page { name: codes.name.clone(), text: tables.to_owned() }).rows().iter().filter(|row| row.len() == 3) {
+        for code in quoted(&row[0]) {
+            let made = format!("\"{code}\"");
+            assert!(texts.iter().any(|text| text.contains(&made)), "codes.md tells `{code}`, which nothing makes");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use leveret_engine::{diagnostic::Colour, parse, program::Program, rehearsal};
 
-use crate::book::{Block, Page, page, pages};
+use crate::book::{Block, Page, page, pages, quoted};
 
 /// Examples below which some were lost.
 const WORKFLOWS_MIN: usize = 30;
@@ -78,4 +78,26 @@ fn play(page: &Page, group: &Group, block: &Block<'_>) -> String {
         return String::new();
     }
     format!("{}\n{}{}\n{:?}\n\n", page.name, block.code, told.join("\n"), outcome.error)
+}
+
+/// What the page for people from StackStorm says of expressions can be said here.
+#[test]
+fn expressions_for_those_from_stackstorm_compile() {
+    let text = page("docs/src/stackstorm.md").text;
+    let (_, text) = text.split_once("\n## Expressions\n").expect("the page has that heading");
+    let (text, _) = text.split_once("\n## ").expect("another heading follows");
+    let table = Page { name: String::new(), text: text.to_owned() };
+    let rows = table.rows();
+    let cells: Vec<&str> = rows.iter().flat_map(|row| quoted(&row[1])).filter(|cell| cell.contains("{{")).collect();
+    assert!(cells.len() > 15, "the page has lost its expressions");
+    for cell in cells {
+        let vars = ["x", "xs", "m", "s", "n"].map(|name| (name, 1));
+        let vars = serde_json::Map::from_iter(vars.map(|(name, one)| (name.to_owned(), one.into())));
+        let cell = cell.replace("{{ x |", "{{ workflow.x |");
+        let task = serde_json::json!({ "input": { "x": cell } });
+        let workflow = serde_json::json!({ "name": "page", "vars": vars, "tasks": { "a": task } });
+        if let Err(problems) = Program::compile(&workflow.to_string(), &cell) {
+            panic!("{}", problems.render(Colour::None));
+        }
+    }
 }
