@@ -5,8 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use engine::{diagnostic::Diagnostics, program::Program, spec::Workflow};
+use engine::{
+    diagnostic::Diagnostics,
+    lint::{self, Actions},
+    program::Program,
+    spec::Workflow,
+};
 use proto::{id::WorkflowName, limits::SUBMISSION_BYTES_MAX};
+use worker::action::registry;
 
 use crate::{
     ending::Error,
@@ -51,6 +57,11 @@ impl Definition {
         self.program
     }
 
+    /// Shows on stderr what the file says and hardly means. Such a file is run all the same.
+    pub fn show_doubts(&self, file: &Path) {
+        show(&lint::check(&self.program, &self.source, &file.display().to_string(), &actions()));
+    }
+
     /// The workflow.
     pub fn workflow(&self) -> &Workflow {
         self.program.workflow()
@@ -70,6 +81,29 @@ impl std::str::FromStr for Target {
             }),
         }
     }
+}
+
+/// Everything that is to be said of a file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn check(file: &Path) -> Result<Diagnostics, Error> {
+    let source = read(file)?;
+    let name = file.display().to_string();
+    match Program::compile(&source, &name) {
+        Ok((program, mut warnings)) => {
+            warnings.extend(lint::check(&program, &source, &name, &actions()));
+            Ok(warnings)
+        }
+        Err(diagnostics) => Ok(diagnostics),
+    }
+}
+
+/// The inputs of the actions that are built in.
+fn actions() -> Actions {
+    let builtin = registry::Actions::builtin();
+    let schema = |name: &str| Some((name.to_owned(), builtin.get(name)?.input_schema()));
+    builtin.names().filter_map(schema).collect()
 }
 
 /// Reads a file of at most the size that a scheduler takes.

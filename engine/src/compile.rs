@@ -2,7 +2,7 @@
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    parse,
+    lint, parse,
     program::{Program, TemplateProblem},
 };
 
@@ -14,20 +14,24 @@ impl Program {
     pub fn compile(source: &str, file: &str) -> Result<(Self, Diagnostics), Diagnostics> {
         let (workflow, mut diagnostics) = parse::draft(source, file);
         let Some(workflow) = workflow else { return Err(diagnostics) };
+        // What could not be read may have defined a name, or be a task: then nobody can say that it is missing.
+        let is_partial = diagnostics.has_errors();
+        if !is_partial {
+            diagnostics.extend(lint::names(&workflow, source, file));
+        }
+        let is_told = |problem: &TemplateProblem| !is_partial || problem.code != "unknown_task";
         match Self::from_workflow(workflow) {
             Ok(program) if !diagnostics.has_errors() => return Ok((program, diagnostics)),
             Ok(_) => {}
-            Err(problems) => tell(problems, &mut diagnostics),
+            Err(problems) => tell(problems.into_iter().filter(is_told), &mut diagnostics),
         }
         diagnostics.sort();
         Err(diagnostics)
     }
 }
 
-fn tell(problems: Vec<TemplateProblem>, diagnostics: &mut Diagnostics) {
-    // A task that could not be read is missing to those who name it, which is no fault of theirs.
-    let is_partial = diagnostics.has_errors();
-    for problem in problems.into_iter().filter(|problem| !is_partial || problem.code != "unknown_task") {
+fn tell(problems: impl Iterator<Item = TemplateProblem>, diagnostics: &mut Diagnostics) {
+    for problem in problems {
         let diagnostic = Diagnostic::error(problem.code, problem.span, problem.message);
         diagnostics.push(match problem.help {
             Some(help) => diagnostic.with_help(help),

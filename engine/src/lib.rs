@@ -2,10 +2,10 @@
 //!
 //! Reading order: [`spec`] is a workflow as types, [`parse`] makes it from YAML with every error at once
 //! as a [`diagnostic`], [`duration`] reads `1m30s`, [`parameters`] checks what a job gives,
-//! [`value`] and [`snapshot`] hold what templates read, [`program`] compiles a workflow's templates once and
-//! knows which paths each reads, [`callable`] is what they may call, [`evaluate`] asks them on a worker, [`context`] is
-//! what a branch has published, [`machine`] decides what happens next, and [`rehearsal`] plays all of it without running
-//! anything. [`graph`] draws a workflow for people.
+//! [`lint`] finds what is allowed and hardly meant, [`value`] and [`snapshot`] hold what templates read, [`program`]
+//! compiles a workflow's templates once and knows which paths each reads, [`callable`] is what they may call,
+//! [`evaluate`] asks them on a worker, [`context`] is what a branch has published, [`machine`] decides what happens next,
+//! and [`rehearsal`] plays all of it without running anything. [`graph`] draws a workflow for people.
 
 pub mod callable;
 mod compile;
@@ -14,6 +14,7 @@ pub mod diagnostic;
 pub mod duration;
 pub mod evaluate;
 pub mod graph;
+pub mod lint;
 pub mod machine;
 pub mod parameters;
 pub mod parse;

@@ -13,6 +13,7 @@ mod habits;
 mod keys;
 mod load;
 mod outcome;
+pub(crate) mod places;
 mod reader;
 mod scalar;
 mod schema;
@@ -39,7 +40,7 @@ use self::{
 use crate::{
     diagnostic::Diagnostics,
     rehearsal::script::Script,
-    spec::{Field, Parameter, Workflow},
+    spec::{Field, OutcomeTest, Parameter, Workflow},
 };
 
 /// Reads the workflow in `source`, which messages call `file`. JSON is YAML too.
@@ -91,6 +92,11 @@ pub fn data(source: &str, file: &str) -> Result<Json, Diagnostics> {
 /// Every error of the file, in file order.
 pub fn script(source: &str, file: &str, workflow: &Workflow) -> Result<Script, Diagnostics> {
     script::read(source, file, workflow)
+}
+
+/// The test that `condition` is, when it asks for nothing but how a task ended.
+pub(crate) fn outcome_test(condition: &str) -> Option<OutcomeTest> {
+    outcome::parse(condition)
 }
 
 /// What to write instead of a function that other systems have, such as `ctx` or `success`.

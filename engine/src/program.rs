@@ -399,7 +399,7 @@ fn phases(place: Place, task: Option<&Task>) -> &'static [Phase] {
 }
 
 /// Every field of `workflow`, and where it stands.
-fn fields(workflow: &Workflow) -> Vec<(&Field, Place)> {
+pub(crate) fn fields(workflow: &Workflow) -> Vec<(&Field, Place)> {
     let run = |purpose| Place { task: None, has_items: false, purpose };
     let mut all: Vec<(&Field, Place)> = workflow.vars.iter().map(|(_, field)| (field, run(Purpose::Vars))).collect();
     let limits = duration_field(&workflow.timeout).into_iter().chain(&workflow.concurrency);

@@ -1,8 +1,8 @@
 //! `leveret lint`: workflow files, checked without running them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use engine::{diagnostic::Diagnostics, program::Program};
+use engine::diagnostic::Diagnostics;
 
 use crate::{
     definition,
@@ -20,25 +20,21 @@ pub struct Options {
     /// How problems are printed: with excerpts, as a document, as SARIF 2.1.0, or as annotations of GitHub
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     output: Format,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
 }
 
-/// Checks every file. Warnings alone are no error.
+/// Checks every file. Warnings alone are no error, unless that is asked for.
 ///
 /// # Errors
 /// When a file cannot be read.
 pub fn run(options: &Options) -> Result<Exit, Error> {
-    let checked = options.files.iter().map(|file| check(file)).collect::<Result<Vec<_>, _>>()?;
+    let checked = options.files.iter().map(|file| definition::check(file)).collect::<Result<Vec<_>, _>>()?;
     let text = lint::render(options.output, &checked);
     if !text.is_empty() {
         output::print(&text)?;
     }
-    if checked.iter().any(Diagnostics::has_errors) { Ok(Exit::Usage) } else { Ok(Exit::Done) }
-}
-
-fn check(file: &Path) -> Result<Diagnostics, Error> {
-    let source = definition::read(file)?;
-    match Program::compile(&source, &file.display().to_string()) {
-        Ok((_, warnings)) => Ok(warnings),
-        Err(diagnostics) => Ok(diagnostics),
-    }
+    let fails = |diagnostics: &Diagnostics| diagnostics.has_errors() || (options.strict && !diagnostics.is_empty());
+    if checked.iter().any(fails) { Ok(Exit::Usage) } else { Ok(Exit::Done) }
 }

@@ -33,6 +33,9 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
     let client = Client::new(&options.server)?;
     let loaded: Vec<Result<Definition, Error>> = options.files.iter().map(|file| Definition::load(file)).collect();
     let definitions = loaded.into_iter().collect::<Result<Vec<_>, _>>()?;
+    for (definition, file) in definitions.iter().zip(&options.files) {
+        definition.show_doubts(file);
+    }
     let mut workflows = Vec::new();
     for definition in &definitions {
         let registered = client.register(&definition.workflow().name, &definition.source).await?;

@@ -11,7 +11,7 @@ use crate::output;
 const SCHEMA_URI: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
 /// The page that tells what a file may say.
-const HELP_URI: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/src/language.md");
+const HELP_URI: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/src/linting.md");
 
 #[derive(Debug, Serialize)]
 struct Log<'a> {

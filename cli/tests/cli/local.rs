@@ -72,8 +72,20 @@ fn lint_tells_everything_in_each_format() {
 fn lint_passes_the_examples() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
     for name in ["check-fleet.yaml", "process-log.yaml", "plugin.yaml"] {
-        leveret(&["lint", &format!("{root}/{name}")]).expect(0);
+        leveret(&["lint", "--strict", &format!("{root}/{name}")]).expect(0);
     }
+}
+
+#[test]
+fn lint_fails_for_warnings_only_when_it_is_strict() {
+    let (_folder, path) = file(
+        "doubtful.yaml",
+        "name: d\ntasks:\n  a:\n    action: http.request\n    input: { url: http://localhost, timout: 5s }\n",
+    );
+    let lenient = leveret(&["lint", &path]).expect(0).stdout;
+    assert!(lenient.contains("unknown_input") && lenient.contains("did you mean `timeout`?"), "{lenient}");
+    assert!(lenient.contains(&format!("{path}:5:37")), "{lenient}");
+    assert_eq!(leveret(&["lint", "--strict", &path]).expect(2).stdout, lenient);
 }
 
 #[test]

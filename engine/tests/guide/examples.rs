@@ -1,10 +1,16 @@
-//! Every workflow of the guide compiles without a warning, and every script beside one holds.
+//! Every workflow of the guide compiles without a doubt of `lint`, and every script beside one holds.
 //!
 //! Below one heading, a script plays the workflow before it, with the workflows behind that one as its children.
 
 use std::sync::Arc;
 
-use leveret_engine::{diagnostic::Colour, parse, program::Program, rehearsal};
+use leveret_engine::{
+    diagnostic::Colour,
+    lint::{self, Actions},
+    parse,
+    program::Program,
+    rehearsal,
+};
 
 use crate::book::{Block, Page, page, pages, quoted};
 
@@ -56,7 +62,8 @@ fn has(block: &Block<'_>, key: &str) -> bool {
 
 fn compile(page: &Page, block: &Block<'_>) -> Arc<Program> {
     match Program::compile(&block.code, &page.name) {
-        Ok((program, warnings)) => {
+        Ok((program, mut warnings)) => {
+            warnings.extend(lint::check(&program, &block.code, &page.name, &Actions::new()));
             assert!(warnings.is_empty(), "{}", warnings.render(Colour::None));
             Arc::new(program)
         }

@@ -3,20 +3,9 @@
 use std::fmt::Write;
 
 use leveret_engine::{
-    diagnostic::{Colour, Diagnostics, Severity},
+    diagnostic::{Colour, Severity},
     parse::parse,
 };
-
-fn told(diagnostics: &Diagnostics) -> String {
-    let mut text = String::new();
-    for (line, diagnostic) in diagnostics.to_string().lines().zip(diagnostics.iter()) {
-        writeln!(text, "{line}").expect("a string");
-        if let Some(help) = &diagnostic.help {
-            writeln!(text, "    {help}").expect("a string");
-        }
-    }
-    text
-}
 
 #[test]
 fn every_problem_is_told() {
@@ -37,7 +26,7 @@ fn every_problem_is_told() {
                 );
             }
         }
-        writeln!(text, "{}", told(&diagnostics)).expect("a string");
+        writeln!(text, "{}", super::told(&diagnostics)).expect("a string");
     }
     insta::assert_snapshot!(text);
 }

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod children;
 mod faults;
 mod http;
 mod jobs;
+mod orders;
 mod outcomes;
 mod recovery;
 mod robot;

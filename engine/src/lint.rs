@@ -1,0 +1,108 @@
+//! What a workflow file says and hardly means: names that nothing defines, joins that nothing reaches, inputs that an
+//! action does not take.
+//!
+//! A file with an error never runs, so an error is only what can never work. Everything else is a warning, and no
+//! warning is given where a file may well be right: whether a condition holds that asks for more than an outcome,
+//! nobody knows before the run.
+//!
+//! Reading order: `reads` is what each template reads, `statuses` is with which outcomes a condition can hold, `graph`
+//! is who starts whom, `exclusion` which tasks never run both, `flow` what is defined where. On these stand the rules:
+//! `names`, `undefined`, `paths`, `transitions`, `joins` with `conflicts`, `unused`, `settings`, `inputs`.
+
+mod conflicts;
+mod exclusion;
+mod flow;
+mod graph;
+mod inputs;
+mod joins;
+mod names;
+mod paths;
+mod reads;
+mod settings;
+mod statuses;
+mod transitions;
+mod undefined;
+mod unused;
+
+use std::collections::BTreeMap;
+
+use self::{exclusion::Conditions, graph::Graph, reads::Read};
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    parse::places::{Places, Spot},
+    program::Program,
+    spec::{Span, TaskIndex, Workflow},
+};
+
+/// JSON Schemas of the inputs that actions take, by the names of the actions. Empty: no input is checked.
+pub type Actions = BTreeMap<String, serde_json::Value>;
+
+/// What the rules look at.
+struct Lint<'a> {
+    workflow: &'a Workflow,
+    /// The file.
+    source: &'a str,
+    places: Places,
+    reads: Vec<Read<'a>>,
+    graph: Graph,
+    conditions: Conditions,
+    actions: &'a Actions,
+}
+
+/// Each adds what it finds.
+const RULES: [fn(&Lint<'_>, &mut Diagnostics); 7] =
+    [undefined::check, paths::check, transitions::check, joins::check, unused::check, settings::check, inputs::check];
+
+/// The warnings for `program`, whose file `file` holds `source`, besides those that came with it when it was compiled.
+///
+/// It takes more time than compiling, so it is for people who write workflows and not for whoever runs them.
+#[must_use]
+pub fn check(program: &Program, source: &str, file: &str, actions: &Actions) -> Diagnostics {
+    let workflow = program.workflow();
+    let graph = Graph::of(workflow);
+    let lint = Lint {
+        workflow,
+        source,
+        places: Places::of(source),
+        reads: reads::of(workflow),
+        conditions: Conditions::of(workflow, &graph),
+        graph,
+        actions,
+    };
+    let mut found = Diagnostics::new(file, source);
+    for rule in RULES {
+        rule(&lint, &mut found);
+    }
+    found.sort();
+    found
+}
+
+/// Names below `parameters`, `workflow`, `task`, `run` and `error` that nothing defines anywhere: part of compiling.
+pub(crate) fn names(workflow: &Workflow, source: &str, file: &str) -> Diagnostics {
+    let mut found = Diagnostics::new(file, source);
+    names::check(workflow, source, &mut found);
+    found.sort();
+    found
+}
+
+impl Lint<'_> {
+    /// Where a transition of `task` stands.
+    fn transition(&self, task: TaskIndex, at: usize) -> Spot<'_> {
+        self.places.task(task).at("next").at(&at.to_string())
+    }
+}
+
+/// Adds a warning, with what to do about it.
+fn warn(found: &mut Diagnostics, code: &'static str, span: Span, message: String, help: impl Into<String>) {
+    found.push(Diagnostic::warning(code, span, message).with_help(help));
+}
+
+/// Such as `` `a`, `b` and `c` ``.
+fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let quoted: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match quoted.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+        None => String::new(),
+    }
+}
