@@ -31,7 +31,8 @@ pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
 
 fn check_timeout(task: &Task, spot: Spot<'_>, found: &mut Diagnostics) {
     let Some(DurationField::Known(timeout)) = task.timeout else { return };
-    if timeout > TIMEOUT_MAX {
+    // No delivery waits for a child run.
+    if timeout > TIMEOUT_MAX && task.action().is_some() {
         let message = format!(
             "`tasks.{}.timeout` is longer than RabbitMQ lets a delivery be worked on: 30 minutes, unless it is told otherwise",
             task.name

@@ -39,7 +39,8 @@ fn workflows_compile_and_scripts_hold() {
                 scripts += 1;
             } else {
                 assert!(has(block, "tasks"), "{}: neither a workflow nor a script\n{}", page.name, block.code);
-                let program = compile(&page, block);
+                let (program, doubts) = compile(&page, block);
+                told += &doubts;
                 match group.as_mut().filter(|group| group.section == block.section && !group.is_played) {
                     Some(group) => group.programs.push(program),
                     None => {
@@ -60,15 +61,13 @@ fn has(block: &Block<'_>, key: &str) -> bool {
     block.code.lines().any(|line| line.starts_with(key) && line[key.len()..].starts_with(':'))
 }
 
-fn compile(page: &Page, block: &Block<'_>) -> Arc<Program> {
-    match Program::compile(&block.code, &page.name) {
-        Ok((program, mut warnings)) => {
-            warnings.extend(lint::check(&program, &block.code, &page.name, &Actions::new()));
-            assert!(warnings.is_empty(), "{}", warnings.render(Colour::None));
-            Arc::new(program)
-        }
-        Err(problems) => panic!("{}", problems.render(Colour::None)),
-    }
+/// The program, and what `lint` doubts.
+fn compile(page: &Page, block: &Block<'_>) -> (Arc<Program>, String) {
+    let compiled = Program::compile(&block.code, &page.name);
+    let (program, mut doubts) = compiled.unwrap_or_else(|problems| panic!("{}", problems.render(Colour::None)));
+    doubts.extend(lint::check(&program, &block.code, &page.name, &Actions::new()));
+    let doubts = if doubts.is_empty() { String::new() } else { doubts.render(Colour::None) };
+    (Arc::new(program), doubts)
 }
 
 /// What differs; nothing when the script holds.
