@@ -16,7 +16,8 @@ use crate::book::{Page, page, quoted, root};
 
 /// What stands before a code where one is made.
 static MADE: LazyLock<Regex> = LazyLock::new(|| {
-    let made = r"(?:Failure::new|Error::new|Rejection::new|Fault::new|problem|refuse|refuse_at|report|Diagnostic::error)";
+    let made =
+        r"(?:Failure::new|Error::new|Rejection::new|Fault::new|problem|refuse|refuse_at|report|Diagnostic::error)";
     Regex::new(&format!(r#"(?:{made}\(\s*|StatusCode::[A-Z_]+,\s*|code: )"([a-z]+(?:_[a-z]+)*)""#)).expect("a pattern")
 });
 
@@ -28,7 +29,9 @@ static TEXT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r#""([a-z]+(?:_[a-z]+
 
 fn made() -> BTreeSet<String> {
     let mut codes = BTreeSet::new();
-    for file in ["engine/src", "worker/src", "scheduler/src", "proto/src"].iter().flat_map(|at| rust_files(&root().join(at))) {
+    for file in
+        ["engine/src", "worker/src", "scheduler/src", "proto/src"].iter().flat_map(|at| rust_files(&root().join(at)))
+    {
         let text = fs::read_to_string(&file).expect("a source file");
         let text = text.split("#[cfg(test)]").next().unwrap_or_default();
         codes.extend(MADE.captures_iter(text).map(|found| found[1].to_owned()));

@@ -112,7 +112,8 @@ fn limits() -> BTreeSet<String> {
 fn script_keys() -> BTreeSet<String> {
     let list = Regex::new(r"(?s)\nconst [A-Z_]+: \[&str; \d+\] =\s*\[(.*?)\];").expect("a pattern");
     let folder = root().join("engine/src/parse");
-    let inner = fs::read_dir(folder.join("script")).expect("a source folder").map(|entry| entry.expect("an entry").path());
+    let inner =
+        fs::read_dir(folder.join("script")).expect("a source folder").map(|entry| entry.expect("an entry").path());
     let mut keys = BTreeSet::new();
     for file in inner.chain([folder.join("script.rs")]) {
         let source = fs::read_to_string(file).expect("a source file");
@@ -142,7 +143,8 @@ fn every_proof_is_there() {
     for (heading, rows) in sections() {
         for row in rows {
             if row.proofs.is_empty() != OPEN.contains(&row.what.as_str()) {
-                problems.push(format!("{heading}: nothing proves `{}`, or something that is said to be open", row.what));
+                problems
+                    .push(format!("{heading}: nothing proves `{}`, or something that is said to be open", row.what));
             }
             let wrong = row.proofs.iter().filter_map(|proof| find(proof).err().map(|why| (proof, why)));
             problems.extend(wrong.map(|(proof, why)| format!("{heading}: {}: {proof}: {why}", row.what)));
@@ -204,7 +206,9 @@ fn find_scenario(proof: &str) -> Result<(), &'static str> {
         return Err("there is no such scenario");
     }
     match case {
-        Some(case) if !folder.join(format!("{name}.{case}.script.yaml")).exists() => Err("the scenario has no such case"),
+        Some(case) if !folder.join(format!("{name}.{case}.script.yaml")).exists() => {
+            Err("the scenario has no such case")
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -19,7 +19,8 @@ use serde_json::{Value as Plain, json};
 /// Keywords that only tell people something fit everything.
 fn schemas() -> Vec<(&'static str, Plain, Plain, Option<Plain>)> {
     let text = || json!({ "type": "string" });
-    let known = |name: &'static str, value: Plain, good: Plain, bad: Plain| (name, json!({ name: value }), good, Some(bad));
+    let known =
+        |name: &'static str, value: Plain, good: Plain, bad: Plain| (name, json!({ name: value }), good, Some(bad));
     let mut all = vec![
         known("type", json!("integer"), json!(1), json!("1")),
         known("enum", json!([1, 2]), json!(2), json!(3)),

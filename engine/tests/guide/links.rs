@@ -11,7 +11,8 @@ const REPOSITORY: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
 fn the_summary_lists_every_chapter_once() {
     let summary = page("docs/src/SUMMARY.md");
     let listed: Vec<String> = links(&summary).into_iter().map(|link| format!("docs/src/{link}")).collect();
-    let chapters: BTreeSet<String> = pages().into_iter().map(|page| page.name).filter(|name| !is_summary(name)).collect();
+    let chapters: BTreeSet<String> =
+        pages().into_iter().map(|page| page.name).filter(|name| !is_summary(name)).collect();
     assert_eq!(listed.iter().cloned().collect::<BTreeSet<_>>(), chapters);
     assert_eq!(listed.len(), chapters.len(), "a chapter is listed twice");
 }
