@@ -9,7 +9,7 @@ use engine::{
     evaluate,
     program::Program,
     snapshot::{Scope, Snapshot},
-    spec::{Call, Field, Items, Node, OnItemError, Pool, SiteId, Span, Task, TaskIndex, Text, Workflow},
+    spec::{Call, Field, Items, Node, OnItemError, OnLost, Pool, SiteId, Span, Task, TaskIndex, Text, Workflow},
     value::Value,
 };
 use proto::{id::ItemIndex, json::Json};
@@ -43,6 +43,7 @@ fn program(input: &[(&str, &str)]) -> Program {
         span: Span::default(),
         call: Call::Action("core.noop".to_owned()),
         wait_for: None,
+        on_lost: OnLost::Retry,
         input,
         pool: Pool::Named("default".parse().expect("valid")),
         join: None,

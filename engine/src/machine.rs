@@ -6,7 +6,7 @@
 //!
 //! Parts, in reading order: [`fact`] is what can happen, [`run`] and `live` what it amounts to, `evolve` how one becomes
 //! the other, `admit` how a run begins, `decide` what follows from an outcome, `start` how tasks begin, `signal` how they
-//! wait, `call` how they run children, `end` how they end, `items` and [`fanout`] how a task with items goes on, `hold`
+//! wait, `call` how they run children, `claim` how they are begun once at the most, `end` how they end, `items` and [`fanout`] how a task with items goes on, `hold`
 //! how work is held back, `close` how a run ends, `again` how it is done again, and `view` and `manifest` what others
 //! get to see of it.
 
@@ -18,6 +18,7 @@ pub mod again;
 
 mod admit;
 mod call;
+mod claim;
 mod close;
 mod decide;
 mod end;
@@ -34,7 +35,7 @@ use proto::{
     control::Control,
     failure::Failure,
     id::{Digest, Instance, KeyName, RunId, TaskName},
-    outcome::Report,
+    outcome::{Claim, Report},
     time::Timestamp,
     value::ValueRef,
     work::{RunStatus, WorkKey},
@@ -72,6 +73,8 @@ pub enum Input {
     Resume,
     /// A signal came.
     Signal(Signal),
+    /// A worker asks whether it may begin what must not be begun twice.
+    Claim(Claim),
     /// A child run ended.
     ChildEnded(ChildEnd),
     /// It is this run's turn among those that exclude each other.
@@ -249,6 +252,7 @@ impl Turn<'_> {
             Input::Pause { reason } => self.pause(reason),
             Input::Resume => self.resume(),
             Input::Signal(signal) => self.signaled(signal),
+            Input::Claim(claim) => self.claimed(claim),
             Input::ChildEnded(end) => self.child_ended(end),
             Input::Admit => self.admitted(),
             Input::Continue => {}

@@ -72,6 +72,8 @@ pub struct Task {
     pub input: Field,
     /// `pool`.
     pub pool: Pool,
+    /// `on_lost`.
+    pub on_lost: OnLost,
     /// `join`.
     pub join: Option<Join>,
     /// `wait_for`.
@@ -106,6 +108,15 @@ pub enum Pool {
     Named(PoolName),
     /// An expression.
     Evaluated(Field),
+}
+
+/// `on_lost`: what follows when a worker is lost that may have begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLost {
+    /// The work goes to another one, and may be done twice.
+    Retry,
+    /// It has crashed: it is done once at the most.
+    Fail,
 }
 
 /// `wait_for`: a task starts when a signal has come.

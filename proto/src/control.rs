@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{Instance, RunId},
     time::Timestamp,
+    work::WorkKey,
 };
 
 /// One message on the control exchange. Best effort: state never depends on it.
@@ -24,6 +25,13 @@ pub enum Control {
         run: RunId,
         /// The last start of a task that this concerns.
         through: Instance,
+    },
+    /// Work that must not be begun twice was claimed. Whoever waits with another nonce lets go of it.
+    Claimed {
+        /// The work.
+        key: WorkKey,
+        /// The nonce of the only claim that was granted; empty when none was.
+        nonce: String,
     },
     /// Hand back what is queued for this run; what has begun may finish.
     Pause {

@@ -20,6 +20,22 @@ pub enum FromWorker {
     Outcome(Box<Outcome>),
     /// A worker is alive, and what it holds.
     Heartbeat(Heartbeat),
+    /// A worker asks whether it may begin what must not be begun twice.
+    Claim(Claim),
+}
+
+/// Asks for work of a task with `on_lost: fail`. [`crate::control::Control::Claimed`] answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// [`crate::SCHEMA`].
+    pub schema: u16,
+    /// The work.
+    pub key: WorkKey,
+    /// Unlike any other claim's: who asks again asks with the same one.
+    pub nonce: String,
+    /// The broker has delivered the work before, and whoever had it then has lost it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redelivered: bool,
 }
 
 /// What came of one piece of work. A range may send several; the last precedes the acknowledgement.

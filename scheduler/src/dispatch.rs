@@ -9,7 +9,7 @@ use bytes::Bytes;
 use engine::machine::{Brief, Run};
 use proto::{
     SCHEMA, codec,
-    id::{Digest, Shard},
+    id::{Digest, ItemIndex, Shard},
     items::ItemSet,
     json::Json,
     limits::MANIFEST_BYTES_MAX,
@@ -19,7 +19,6 @@ use proto::{
     value::{Stored, ValueRef},
     work::{Range, Work, WorkKey},
 };
-use roaring::RoaringBitmap;
 
 use crate::{
     programs::Known,
@@ -139,7 +138,7 @@ impl Dispatch {
     async fn range(
         &mut self,
         key: &WorkKey,
-        items: &RoaringBitmap,
+        items: &ItemSet,
         parts: &[ItemsPart],
         fresh: &[(Digest, Bytes)],
     ) -> Result<Range, Error> {
@@ -147,9 +146,9 @@ impl Dispatch {
         let mut first_of_part = 0u32;
         for part in parts {
             let end_of_part = first_of_part + part.count;
-            if items.range_cardinality(first_of_part..end_of_part) > 0 {
+            if items.between(first_of_part, end_of_part).next().is_some() {
                 let sliced = self.sliced(key, part, fresh).await?;
-                for item in items.range(first_of_part..end_of_part) {
+                for ItemIndex(item) in items.between(first_of_part, end_of_part) {
                     let value = sliced.item(item - first_of_part).ok_or_else(|| broken(key, "an offset is wrong"))?;
                     if text.len() > 1 {
                         text.push(',');
@@ -161,8 +160,7 @@ impl Dispatch {
         }
         text.push(']');
         let values = Json::from_canonical(text).map_err(|error| broken(key, &error.to_string()))?;
-        let items: ItemSet = items.iter().map(proto::id::ItemIndex).collect();
-        Ok(Range { items, values })
+        Ok(Range { items: items.clone(), values })
     }
 
     async fn sliced(

@@ -19,6 +19,7 @@ use proto::{
     control::Control,
     id::{Digest, RunId},
     job::Answer,
+    outcome::Claim,
     time::Timestamp,
     work::WorkKey,
 };
@@ -239,6 +240,9 @@ impl Turn<'_> {
         }
         let now = Now { at: self.now, flights_max: self.desk.workers.flights_max() };
         let Some(live) = self.desk.live.get_mut(id) else {
+            if let machine::Input::Claim(Claim { key, .. }) = input {
+                self.broadcast(&Control::Claimed { key, nonce: String::new() });
+            }
             self.counts.push(Count::Duplicate);
             return Ok(());
         };

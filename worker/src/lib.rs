@@ -14,6 +14,7 @@ mod attempt;
 mod blocking;
 pub mod cache;
 mod call;
+mod claim;
 mod consume;
 mod follow;
 mod heartbeat;

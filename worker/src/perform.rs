@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use engine::{
     program::Program,
     snapshot::{Scope, Snapshot},
-    spec::TaskIndex,
+    spec::{OnLost, TaskIndex},
 };
 use proto::{
     codec,
@@ -19,6 +19,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     act, blocking, call,
+    claim::{self, Answer},
     hindrance::{Hindrance, until_answered},
     phases, range,
     revoked::Guard,
@@ -46,6 +47,14 @@ impl Assignment<'_> {
     }
 }
 
+impl Assignment<'_> {
+    /// Whether this must not be begun a second time, should its worker be lost.
+    fn is_begun_once(&self) -> bool {
+        let task = self.task.filter(|_| self.work.key.phase == Phase::Act);
+        task.is_some_and(|task| self.program.workflow().task(task).on_lost == OnLost::Fail)
+    }
+}
+
 /// Handles one delivery to its end: the outcome is confirmed first, then the delivery is settled. Whatever drops this
 /// before gives the delivery back.
 pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) {
@@ -68,13 +77,18 @@ pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) {
         }
     };
     let _running = station.running.enter(work.shard, &work.key);
-    match handle(&station, &work, permit).await {
+    match handle(&station, &work, &delivery, permit).await {
         Ok(()) => delivery.ack(),
         Err(Killed) => delivery.give_back(),
     }
 }
 
-async fn handle(station: &Arc<Station>, work: &Work, permit: OwnedSemaphorePermit) -> Result<(), Killed> {
+async fn handle(
+    station: &Arc<Station>,
+    work: &Work,
+    delivery: &Delivery,
+    permit: OwnedSemaphorePermit,
+) -> Result<(), Killed> {
     // Registered before anything is asked, so that no cancel falls between the question and the registration.
     let guard = station.revoked.begin(work, &station.kill);
     if station.revoked.contains(work) {
@@ -101,6 +115,9 @@ async fn handle(station: &Arc<Station>, work: &Work, permit: OwnedSemaphorePermi
     {
         let made = call::perform(station, &assignment, task).await?;
         return report(station, work, made).await;
+    }
+    if assignment.is_begun_once() && claim::ask(station, work, delivery.redelivered).await? == Answer::Refused {
+        return Ok(());
     }
     if work.range.is_some() {
         return range::perform(station, &assignment, &guard, permit).await;

@@ -67,6 +67,8 @@ impl Revoked {
                     running.range(..=*through).for_each(|(_, running)| running.cancel.cancel());
                 }
             }
+            // That is for those who wait to begin.
+            Control::Claimed { .. } => {}
             Control::Pause { run, at } => {
                 let mut told = self.told.entry(run.clone()).or_insert_with(Told::nothing);
                 (told.paused, told.since) = (Some(*at), Instant::now());

@@ -114,6 +114,7 @@ impl Lineage {
                 | What::Released { .. }
                 | What::Signaled { .. }
                 | What::Received { .. }
+                | What::Claimed { .. }
                 | What::Called { .. }
                 | What::ItemEnded { .. }
                 | What::Listed { .. }
@@ -285,6 +286,7 @@ impl Plan {
             | What::Entered { instance, .. }
             | What::Released { instance }
             | What::Received { instance }
+            | What::Claimed { instance, .. }
             | What::Called { instance, .. }
             | What::ItemEnded { instance, .. }
             | What::Listed { instance, .. }

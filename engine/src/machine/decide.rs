@@ -148,7 +148,7 @@ impl Turn<'_> {
 }
 
 /// Work that was not done goes out again under a new serial.
-fn send_again(turn: &mut Turn<'_>, instance: Instance, key: &WorkKey, alone: bool) {
+pub(super) fn send_again(turn: &mut Turn<'_>, instance: Instance, key: &WorkKey, alone: bool) {
     let is_range = matches!(turn.run.live[&instance].at, At::Items(_));
     if turn.run.is_closed(instance) && !is_range {
         return turn.end_unasked(instance, Ending::bare(Status::Canceled, Some(not_begun())));

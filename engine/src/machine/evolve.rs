@@ -90,7 +90,9 @@ impl Run {
     pub(super) fn evolve(&mut self, spec: &Workflow, fact: &Fact) {
         self.facts += 1;
         let touched = fact.what.instance();
-        self.flying -= touched.map_or(0, |instance| self.weight(instance));
+        // Nobody asks where nothing is bounded.
+        let counted = touched.filter(|_| self.concurrency.is_some());
+        self.flying -= counted.map_or(0, |instance| self.weight(instance));
         match &fact.what {
             What::Accepted(_) => unreachable!("only the first fact of {} accepts it", self.id),
             What::Due => self.stage = Stage::InLine,
@@ -141,6 +143,7 @@ impl Run {
             | What::Entered { .. }
             | What::Released { .. }
             | What::Received { .. }
+            | What::Claimed { .. }
             | What::Called { .. }
             | What::ItemEnded { .. }
             | What::Listed { .. }
@@ -154,7 +157,7 @@ impl Run {
                 self.evolve_task(spec, fact, touched.expect("each of these is about a task"));
             }
         }
-        self.flying += touched.map_or(0, |instance| self.weight(instance));
+        self.flying += counted.map_or(0, |instance| self.weight(instance));
     }
 
     /// Applies a fact about the live task `instance`.
@@ -164,6 +167,7 @@ impl Run {
             What::Entered { stage, .. } => self.enter(spec, instance, *stage),
             What::Released { .. } => self.release(instance),
             What::Received { .. } => self.receive(spec, instance),
+            What::Claimed { serial, nonce, .. } => self.claim(instance, *serial, nonce),
             What::Called { serial, items, .. } => self.call(instance, *serial, items),
             What::ItemEnded { item, result, error, failure, until, .. } => {
                 self.fan_mut(instance).child_ended(*item, result.as_ref(), error.as_ref(), failure.as_ref(), *until);
@@ -303,17 +307,21 @@ impl Run {
             retries: 0,
             serial: 0,
             again: start.again,
+            claim: None,
             prepared: None,
             at: At::Passing,
         };
         self.live.insert(start.instance, live);
         self.enter(spec, start.instance, start.stage);
-        self.flying += self.weight(start.instance);
+        if self.concurrency.is_some() {
+            self.flying += self.weight(start.instance);
+        }
     }
 
     fn enter(&mut self, spec: &Workflow, instance: Instance, stage: Entry) {
         self.unwait(spec, instance);
         let live = self.live_mut(instance);
+        live.claim = None;
         match stage {
             Entry::Prepare | Entry::List => live.serial += 1,
             Entry::Act => {
@@ -348,6 +356,7 @@ impl Run {
             At::Items(fan) => fan.return_range(serial, alone),
             At::Preparing | At::Listing | At::Acting | At::Settling(_) => {
                 live.serial += 1;
+                live.claim = None;
                 if is_paused {
                     self.held.insert(instance);
                 }

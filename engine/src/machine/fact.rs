@@ -86,6 +86,15 @@ pub enum What {
         /// Which.
         instance: Instance,
     },
+    /// A worker may begin work that must not be begun twice.
+    Claimed {
+        /// Which.
+        instance: Instance,
+        /// The work's serial.
+        serial: u32,
+        /// By which that worker knows that it is meant.
+        nonce: String,
+    },
     /// Child runs were started for a task, or for items of it.
     Called {
         /// Which.
@@ -431,6 +440,7 @@ impl What {
             | Self::Entered { instance, .. }
             | Self::Released { instance }
             | Self::Received { instance }
+            | Self::Claimed { instance, .. }
             | Self::Called { instance, .. }
             | Self::ItemEnded { instance, .. }
             | Self::Listed { instance, .. }
@@ -491,6 +501,7 @@ impl Fact {
             What::Due
             | What::Admitted
             | What::Prepared { .. }
+            | What::Claimed { .. }
             | What::Called { .. }
             | What::Reopened { .. }
             | What::Released { .. }

@@ -72,9 +72,11 @@ pub struct Child {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flight {
     /// Items not yet reported.
-    pub items: RoaringBitmap,
+    pub items: ItemSet,
     /// Retries that they have used.
     pub retries: u32,
+    /// The claim that was granted, where they may be begun once only.
+    pub claim: Option<String>,
 }
 
 /// What a range is made of.
@@ -250,16 +252,15 @@ impl FanOut {
     }
 
     pub(super) fn send(&mut self, serial: u32, retries: u32, items: &ItemSet) {
-        let bitmap = to_bitmap(items);
-        let is_fresh = bitmap.min().is_some_and(|first| first >= self.cursor);
+        let is_fresh = items.iter().next().is_some_and(|first| first.0 >= self.cursor);
         if is_fresh {
             self.cursor += items.len();
         } else if let Some(ready) = self.ready.get_mut(&retries) {
-            *ready -= &bitmap;
+            *ready -= to_bitmap(items);
             self.ready.retain(|_, items| !items.is_empty());
         }
         self.in_flight += items.len();
-        self.flying.insert(serial, Flight { items: bitmap, retries });
+        self.flying.insert(serial, Flight { items: items.clone(), retries, claim: None });
     }
 
     /// Which items of `report` do not count, because they were reported before. `None` when none counts, or when the
@@ -283,12 +284,16 @@ impl FanOut {
             count += u64::from(set.len());
             named |= to_bitmap(set);
         }
-        let ignored = &named - &flight.items;
+        let ignored = &named - to_bitmap(&flight.items);
         (named.len() == count && ignored.len() < count).then(|| ignored.into_iter().map(ItemIndex).collect())
     }
 
     pub(super) fn report(&mut self, serial: u32, report: &ItemsReport, ignored: &ItemSet, at: Timestamp) {
         let flight = self.flying.get_mut(&serial).expect("a report was admitted for a range in flight");
+        let is_all = report.succeeded == flight.items && ignored.is_empty();
+        if is_all && report.failed.is_empty() && report.retry.is_empty() && report.handed_back.is_empty() {
+            return self.all_succeeded(serial, report);
+        }
         let ignored_items = to_bitmap(ignored);
         let counted = |set: &ItemSet| to_bitmap(set) - &ignored_items;
         let (succeeded, failed, returned) =
@@ -304,8 +309,7 @@ impl FanOut {
                 *self.waiting.entry((due, retries + 1)).or_default() |= items;
             }
         }
-        flight.items -= &begun;
-        flight.items -= &returned;
+        flight.items = to_set(&(to_bitmap(&flight.items) - &begun - &returned));
         if flight.items.is_empty() {
             self.flying.remove(&serial);
         }
@@ -321,6 +325,19 @@ impl FanOut {
         self.stop();
     }
 
+    /// What most reports say. Nothing here depends on how many items there are, nor is any memory taken but for the part.
+    fn all_succeeded(&mut self, serial: u32, report: &ItemsReport) {
+        let count = report.succeeded.len();
+        self.flying.remove(&serial);
+        self.in_flight -= count;
+        self.succeeded += count;
+        self.pace.observe(report.busy_us, u64::from(count));
+        if !self.alone.is_empty() {
+            self.alone -= to_bitmap(&report.succeeded);
+        }
+        self.keep(report, &ItemSet::default());
+    }
+
     /// Sends nothing more once too many items have failed, if the task says so.
     fn stop(&mut self) {
         if self.stops && self.is_failure() {
@@ -328,11 +345,18 @@ impl FanOut {
         }
     }
 
+    /// A worker may begin a range.
+    pub(super) fn claim(&mut self, serial: u32, nonce: &str) {
+        if let Some(flight) = self.flying.get_mut(&serial) {
+            flight.claim = Some(nonce.to_owned());
+        }
+    }
+
     /// Items of a range go on as children.
     pub(super) fn call(&mut self, serial: u32, items: &ItemSet) {
         let flight = self.flying.get_mut(&serial).expect("a report was admitted for a range in flight");
         let items = to_bitmap(items);
-        flight.items -= &items;
+        flight.items = to_set(&(to_bitmap(&flight.items) - &items));
         let retries = flight.retries;
         if flight.items.is_empty() {
             self.flying.remove(&serial);
@@ -399,12 +423,13 @@ impl FanOut {
         let Some(flight) = self.flying.remove(&serial) else {
             return;
         };
-        self.in_flight -= length(&flight.items);
+        self.in_flight -= flight.items.len();
+        let items = to_bitmap(&flight.items);
         if alone {
-            self.alone |= &flight.items;
+            self.alone |= &items;
         }
         if !self.closed {
-            *self.ready.entry(flight.retries).or_default() |= flight.items;
+            *self.ready.entry(flight.retries).or_default() |= items;
         }
     }
 
@@ -489,6 +514,10 @@ impl Pace {
 
 fn length(items: &RoaringBitmap) -> u32 {
     u32::try_from(items.len()).expect("a fan-out has at most ITEMS_MAX items")
+}
+
+fn to_set(bitmap: &RoaringBitmap) -> ItemSet {
+    bitmap.iter().map(ItemIndex).collect()
 }
 
 fn to_bitmap(set: &ItemSet) -> RoaringBitmap {

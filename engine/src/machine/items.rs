@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use proto::{
     failure::Failure,
     id::{Instance, ItemIndex},
-    items::ItemSet,
     json::Json,
     limits::ITEMS_MAX,
     outcome::{ItemsReport, Listed},
@@ -68,7 +67,7 @@ impl Turn<'_> {
     pub(super) fn items_failed(&mut self, instance: Instance, serial: u32, failure: Failure) {
         let Some(fan) = self.run.live[&instance].items() else { return };
         let Some(flight) = fan.flight(serial) else { return };
-        let failed: ItemSet = flight.items.iter().map(ItemIndex).collect();
+        let failed = flight.items.clone();
         let errors: Vec<_> = failed.iter().map(|item| item_error(item, &failure)).collect();
         let report = ItemsReport {
             failed,

@@ -28,6 +28,8 @@ pub struct Live {
     pub(super) serial: u32,
     /// How often `do: retry` has started it again.
     pub(super) again: u32,
+    /// The claim that was granted for the work that is out, where it may be begun once only.
+    pub(super) claim: Option<String>,
     /// What a worker has evaluated before it was sent or waited.
     pub(super) prepared: Option<TaskPrepared>,
     pub(super) at: At,

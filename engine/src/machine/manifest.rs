@@ -2,12 +2,12 @@
 
 use proto::{
     id::{Attempt, PoolName},
+    items::ItemSet,
     manifest::Manifest,
     outcome::ItemsPart,
     value::{Stored, ValueRef},
     work::{Ended, Phase, WorkKey},
 };
-use roaring::RoaringBitmap;
 
 use super::{
     end::error_value,
@@ -34,7 +34,7 @@ pub struct Brief<'a> {
     /// How the task ended, for phase `settle`.
     pub ended: Option<Ended>,
     /// The items of a range, with the list that they are in.
-    pub range: Option<(&'a RoaringBitmap, &'a [ItemsPart])>,
+    pub range: Option<(&'a ItemSet, &'a [ItemsPart])>,
     /// The workflow that its child run is to run.
     pub child: Option<Stored>,
 }

@@ -75,7 +75,7 @@ pub struct Run {
     pub(super) fans: BTreeSet<Instance>,
     /// At most so many tasks and items in flight.
     pub(super) concurrency: Option<u32>,
-    /// Tasks and items that are with the broker or on workers, or run as children.
+    /// Tasks and items that are with the broker or on workers, or run as children; counted where there is a bound.
     pub(super) flying: u32,
     /// Signals that came and were not taken, by name and in order.
     pub(super) signals: BTreeMap<KeyName, VecDeque<ValueRef>>,

@@ -11,7 +11,8 @@ use super::{
     yaml::{Content, Entry, Yaml, quoted},
 };
 use crate::spec::{
-    Backoff, Call, Field, Items, Join, OnItemError, OutcomeTest, Pool, Retry, Span, Task, Transition, WaitFor, When,
+    Backoff, Call, Field, Items, Join, OnItemError, OnLost, OutcomeTest, Pool, Retry, Span, Task, Transition, WaitFor,
+    When,
 };
 
 /// What a task without `action` does.
@@ -36,11 +37,11 @@ pub(super) fn read(reader: &mut Reader<'_>, named: Named<'_>, names: &mut Names)
     let entries = reader.map(&path, yaml);
     reader.check_keys(place, &path, entries);
     let task = TaskReader { path, entries };
-    task.on_lost(reader);
     let read = Task {
         call: task.call(reader),
         input: reader.map_field(&task.name("input"), task.value("input")),
         pool: task.pool(reader),
+        on_lost: task.on_lost(reader),
         join: task.join(reader),
         wait_for: task.wait_for(reader),
         items: task.items(reader),
@@ -135,13 +136,10 @@ impl<'y> TaskReader<'y> {
         Some(WaitFor { signal: reader.name(text, signal.span)?, timeout })
     }
 
-    fn on_lost(&self, reader: &mut Reader<'_>) {
-        if let Some(yaml) = self.value("on_lost") {
-            let name = self.name("on_lost");
-            if reader.choice(&name, yaml, &[("retry", false), ("fail", true)]) == Some(true) {
-                reader.refuse_yet(yaml.span, &format!("`{name}: fail`"), "leave it out: lost work is tried again");
-            }
-        }
+    fn on_lost(&self, reader: &mut Reader<'_>) -> OnLost {
+        let choices = [("retry", OnLost::Retry), ("fail", OnLost::Fail)];
+        let read = self.value("on_lost").and_then(|yaml| reader.choice(&self.name("on_lost"), yaml, &choices));
+        read.unwrap_or(OnLost::Retry)
     }
 
     fn action(&self, reader: &mut Reader<'_>) -> Option<String> {

@@ -52,6 +52,7 @@ impl Record {
             | What::Released { .. }
             | What::Signaled { .. }
             | What::Received { .. }
+            | What::Claimed { .. }
             | What::Called { .. }
             | What::ItemEnded { .. }
             | What::Reopened { .. }

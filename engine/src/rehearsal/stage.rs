@@ -15,7 +15,6 @@ use proto::{
     control::Control,
     failure::Failure,
     id::{Instance, KeyName, Shard},
-    items::ItemSet,
     json::Json,
     manifest::ManifestRef,
     outcome::{ItemsReport, Report},
@@ -179,7 +178,7 @@ impl<'s> Stage<'s> {
                 Command::Broadcast(Control::Cancel { .. }) => self.cancel(),
                 // Nothing else is there to be alone with.
                 Command::Enqueue(_) => self.is_admitted = true,
-                Command::Broadcast(Control::Pause { .. })
+                Command::Broadcast(Control::Pause { .. } | Control::Claimed { .. })
                 | Command::Announce(_)
                 | Command::Spawn(_)
                 | Command::Child(..)
@@ -207,8 +206,8 @@ impl<'s> Stage<'s> {
         let range = brief.range.map(|(items, parts)| {
             let instance = instance_of(key).expect("only tasks have ranges");
             let list = self.lists.entry(instance).or_insert_with(|| values::items(parts));
-            let values: Vec<&Json> = items.iter().map(|index| &list[index as usize]).collect();
-            let items: ItemSet = items.iter().map(proto::id::ItemIndex).collect();
+            let values: Vec<&Json> = items.iter().map(|index| &list[index.0 as usize]).collect();
+            let items = items.clone();
             Range { items, values: Json::of(&values).expect("a list of JSON is JSON") }
         });
         self.waiting.push_back(Work {

@@ -7,8 +7,8 @@ use leveret_engine::{
     program::{Program, TemplateProblem},
     snapshot::{Scope, Snapshot},
     spec::{
-        Backoff, Call, DurationField, Field, Items, Node, OnItemError, OutcomeTest, Pool, Retry, SiteId, Span, Target,
-        Task, TaskIndex, Text, Transition, When, Workflow,
+        Backoff, Call, DurationField, Field, Items, Node, OnItemError, OnLost, OutcomeTest, Pool, Retry, SiteId, Span,
+        Target, Task, TaskIndex, Text, Transition, When, Workflow,
     },
     value::Value,
 };
@@ -75,6 +75,7 @@ impl Build {
             span: Span::default(),
             call: Call::Action("core.noop".to_owned()),
             wait_for: None,
+            on_lost: OnLost::Retry,
             input,
             pool: Pool::Named("default".parse().expect("valid")),
             join: None,

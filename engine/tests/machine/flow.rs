@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use leveret_engine::spec::{
-    Backoff, Call, DurationField, Field, Items, Join, Node, OnItemError, OutcomeTest, Pool, Retry, SiteId, Span,
-    Target, Task, TaskIndex, Text, Transition, When, Workflow,
+    Backoff, Call, DurationField, Field, Items, Join, Node, OnItemError, OnLost, OutcomeTest, Pool, Retry, SiteId,
+    Span, Target, Task, TaskIndex, Text, Transition, When, Workflow,
 };
 use proto::json::Json;
 
@@ -148,6 +148,7 @@ impl Flow {
             name: name(at),
             span: Span::default(),
             call: Call::Action(action.into()),
+            on_lost: OnLost::Retry,
             wait_for: None,
             input: sites.literal("{}"),
             pool: Pool::Named("default".parse().expect("valid")),

@@ -250,6 +250,10 @@ fn outcome(delivery: Delivery, found: &mut intern::Found) -> Todo {
             Todo::Step { run: key.run.clone(), input: machine::Input::Report(key, report), named, source }
         }
         Ok(FromWorker::Heartbeat(heartbeat)) => Todo::Beat { heartbeat, source },
+        Ok(FromWorker::Claim(claim)) => {
+            let run = claim.key.run.clone();
+            Todo::Step { run, input: machine::Input::Claim(claim), named: Vec::new(), source }
+        }
         Err(error) => {
             let rejection = Rejection::new(error.code(), format!("no outcome: {error}"));
             Todo::Refuse { rejection, reply: None, source }
@@ -275,7 +279,7 @@ fn dead(delivery: Delivery, topology: &Topology) -> Todo {
     let by_id = delivery.properties.message_id.as_deref().and_then(|id| id.parse::<WorkKey>().ok());
     let key = by_id.or_else(|| match codec::decode::<FromWorker>(&delivery.body) {
         Ok(FromWorker::Outcome(outcome)) => Some(outcome.key),
-        Ok(FromWorker::Heartbeat(_)) | Err(_) => None,
+        Ok(FromWorker::Heartbeat(_) | FromWorker::Claim(_)) | Err(_) => None,
     });
     let reply = reply_of(&delivery, topology).unwrap_or_default();
     let source = Source::Delivery(Origin::Dead, Box::new(delivery));

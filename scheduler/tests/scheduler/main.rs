@@ -4,6 +4,7 @@
 
 mod cancel;
 mod children;
+mod claims;
 mod faults;
 mod http;
 mod jobs;

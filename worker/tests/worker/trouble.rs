@@ -136,7 +136,7 @@ async fn an_outcome_without_a_queue_is_sent_until_there_is_one() {
         let delivery = within(outcomes.recv()).await.expect("open");
         match codec::decode(&delivery.body).expect("readable") {
             FromWorker::Outcome(outcome) => break outcome.key,
-            FromWorker::Heartbeat(_) => {}
+            FromWorker::Heartbeat(_) | FromWorker::Claim(_) => {}
         }
     };
     assert_eq!(key, work.key);
