@@ -112,6 +112,7 @@ impl Run {
                 self.failure = Some(failure.clone());
                 if *stops {
                     self.stop_all();
+                    self.deadline = None;
                 }
                 self.close(spec, dropped);
             }
@@ -127,6 +128,7 @@ impl Run {
             What::Finalizing { status, output, failure, start } => {
                 self.verdict = Some(Verdict { status: *status, output: output.clone(), failure: failure.clone() });
                 self.stage = Stage::Finalizing(start.instance);
+                self.deadline = None;
                 self.start(spec, start, self.merged.clone());
             }
             What::Finished { status, output, failure } => {
