@@ -27,13 +27,15 @@ pub fn root() -> PathBuf {
 
 /// Every page of the book, by name.
 pub fn pages() -> Vec<Page> {
-    let entries = fs::read_dir(root().join("docs/src")).expect("the book is there");
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.expect("it can be read").file_name().into_string().expect("names are texts"))
-        .filter(|name| name.ends_with(".md"))
-        .collect();
+    let names = ["docs/src", "docs/src/codes"].into_iter().flat_map(|folder| {
+        let entries = fs::read_dir(root().join(folder)).expect("the book is there");
+        let names =
+            entries.map(|entry| entry.expect("it can be read").file_name().into_string().expect("it is a text"));
+        names.filter(|name| name.ends_with(".md")).map(move |name| format!("{folder}/{name}"))
+    });
+    let mut names: Vec<String> = names.collect();
     names.sort();
-    names.iter().map(|name| page(&format!("docs/src/{name}"))).collect()
+    names.iter().map(|name| page(name)).collect()
 }
 
 pub fn page(name: &str) -> Page {

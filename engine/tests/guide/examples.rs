@@ -28,7 +28,9 @@ struct Group {
 #[test]
 fn workflows_compile_and_scripts_hold() {
     let (mut workflows, mut scripts, mut told) = (0, 0, String::new());
-    for page in pages().into_iter().chain([page("README.md")]) {
+    // What pages of codes show is wrong on purpose, and held by a test of its own.
+    let pages = pages().into_iter().filter(|page| !page.name.starts_with("docs/src/codes/"));
+    for page in pages.chain([page("README.md")]) {
         let mut group: Option<Group> = None;
         for block in page.blocks().iter().filter(|block| block.kind == "yaml") {
             if has(block, "expect") {

@@ -50,7 +50,8 @@ fn follow(all: &[Page], from: &Page, link: &str) -> Result<(), &'static str> {
         return Ok(());
     }
     let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
-    let name = if file.is_empty() { from.name.clone() } else { format!("docs/src/{file}") };
+    let (folder, _) = from.name.rsplit_once('/').ok_or("the page lies nowhere")?;
+    let name = if file.is_empty() { from.name.clone() } else { format!("{folder}/{file}") };
     let target = all.iter().find(|page| page.name == name).ok_or("the book has no such chapter")?;
     let is_there = anchor.is_empty() || target.anchors().iter().any(|known| known == anchor);
     if is_there { Ok(()) } else { Err("the chapter has no such heading") }

@@ -279,6 +279,16 @@ impl<'f> Book<'f> {
     pub fn acted(&mut self, id: u32, acted: &Acted) {
         let error = acted.failure.as_ref().map(|failed| value_of(&failed.error));
         let end = End { status: acted.status, error, result: Some(value_of(&acted.result)) };
+        self.follow_attempt(id, end, acted);
+    }
+
+    /// A worker was asked what follows the end of a child, whose result is known here already.
+    pub fn asked(&mut self, id: u32, known: End, acted: &Acted) {
+        let error = acted.failure.as_ref().map(|failed| value_of(&failed.error)).or(known.error);
+        self.follow_attempt(id, End { status: acted.status, error, result: known.result }, acted);
+    }
+
+    fn follow_attempt(&mut self, id: u32, end: End, acted: &Acted) {
         match &acted.next {
             Next::Retry { .. } if self.is_closed(id) => self.end(id, end.cut_short(), Onward::Targets(Vec::new())),
             Next::Retry { delay_ms } => {

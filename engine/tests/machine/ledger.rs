@@ -50,7 +50,10 @@ pub fn reported(book: &mut Book<'_>, key: &WorkKey, report: &Report) {
             book.look_at_items(id);
         }
         (Stage::Acting, Report::Acted(acted)) => book.acted(id, acted),
-        (Stage::Settling { asks_retry: true, .. }, Report::Acted(acted)) => book.acted(id, acted),
+        (Stage::Settling { asks_retry: true, end, .. }, Report::Acted(acted)) => {
+            let known = end.clone();
+            book.asked(id, known, acted);
+        }
         (Stage::Acting, Report::Called(_)) => called(book, id, key.serial),
         (Stage::Preparing, Report::TaskPrepared(prepared)) => book.prepared(id, prepared),
         (Stage::Listing, Report::Listed(_)) => {
