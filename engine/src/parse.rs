@@ -10,7 +10,7 @@ mod expression;
 mod field;
 mod graph;
 mod habits;
-mod keys;
+pub(crate) mod keys;
 mod load;
 mod outcome;
 pub(crate) mod places;
@@ -21,7 +21,7 @@ mod script;
 mod suggest;
 mod task;
 mod tasks;
-mod transition;
+pub(crate) mod transition;
 mod yaml;
 
 pub(crate) use self::suggest::suggest;

@@ -163,7 +163,6 @@ fn starts(fact: &Fact) -> Vec<&Start> {
         | What::Claimed { .. }
         | What::Signaled { .. }
         | What::Received { .. }
-        | What::Claimed { .. }
         | What::Called { .. }
         | What::ItemEnded { .. }
         | What::Reopened { .. }
