@@ -48,6 +48,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("outcome_before_action", "How a task ended is asked before it has."),
     ("parameter_invalid", "A parameter does not satisfy its schema."),
     ("publish_conflict", "Two branches into one join publish the same key."),
+    ("rerun_unclear", "A rerun has both `from` and `failed_items`."),
     ("reserved_name", "A name of the template engine itself."),
     ("result_before_action", "A result is read before there is one."),
     ("retry_always", "`retry.when` holds after a success, too."),
