@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use proto::{
     codec,
+    explain::ExplainDocument,
     id::{Digest, RunId, ScheduleName, WorkflowName},
     job::{Answer, Message, Problem},
     json::Json,
@@ -132,6 +133,11 @@ impl Client {
     pub async fn cancel(&self, id: &RunId, reason: Option<&str>) -> Result<Answer, Error> {
         let body = codec::encode(&std::collections::BTreeMap::from([("reason", reason)]));
         self.call(Method::POST, &["api", "v1", "runs", id.as_str(), "cancel"], &[], body).await
+    }
+
+    /// What a task of a run was given.
+    pub async fn explain(&self, id: &RunId, query: &[(&str, String)]) -> Result<ExplainDocument, Error> {
+        self.get(&["api", "v1", "runs", id.as_str(), "explain"], query).await
     }
 
     /// Every registered workflow.

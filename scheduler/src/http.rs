@@ -25,6 +25,7 @@ use crate::{
     store::Store,
 };
 
+mod explain;
 mod problem;
 mod runs;
 mod schedules;
@@ -83,6 +84,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/runs", get(runs::list).post(runs::submit))
         .route("/api/v1/runs/{id}", get(runs::show))
         .route("/api/v1/runs/{id}/facts", get(runs::facts))
+        .route("/api/v1/runs/{id}/explain", get(explain::show))
         .route("/api/v1/runs/{id}/events", get(runs::follow))
         .route("/api/v1/runs/{id}/cancel", post(runs::cancel))
         .route("/api/v1/workflows", get(workflows::list))

@@ -2,6 +2,7 @@
 
 mod book;
 mod drive;
+mod explained;
 mod fan;
 mod flow;
 mod generate;

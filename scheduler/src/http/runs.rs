@@ -199,7 +199,7 @@ fn filter_of(query: Vec<(String, String)>) -> Result<Filter, Refused> {
     Ok(filter)
 }
 
-fn run_id(text: &str) -> Result<RunId, Refused> {
+pub(super) fn run_id(text: &str) -> Result<RunId, Refused> {
     text.parse()
         .map_err(|error: proto::id::Error| Refused::new(StatusCode::BAD_REQUEST, "id_invalid", error.to_string()))
 }
