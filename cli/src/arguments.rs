@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, explain, get, graph, lint, list, register, run, schedule, scheduler, submit,
-        test, watch, worker, workflows,
+        cancel, completion, config, dev, explain, get, graph, lint, list, pause, register, rerun, resume, run,
+        schedule, scheduler, signal, submit, test, watch, worker, workflows,
     },
     ending::Error,
     layers::{self, Layers},
@@ -57,6 +57,14 @@ pub enum Command {
     Watch(watch::Options),
     /// Cancel a run
     Cancel(cancel::Options),
+    /// Let a run rest: nothing more of it begins
+    Pause(pause::Options),
+    /// Let a run that rests go on
+    Resume(resume::Options),
+    /// Tell a run something that it waits for, or will
+    Signal(signal::Options),
+    /// Do a run again, from what failed
+    Rerun(rerun::Options),
     /// Run a registered workflow by the clock
     Schedule(schedule::Options),
     /// Check workflow files
@@ -105,6 +113,10 @@ impl Command {
             | Self::Explain(_)
             | Self::Watch(_)
             | Self::Cancel(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Signal(_)
+            | Self::Rerun(_)
             | Self::Schedule(_)
             | Self::Lint(_)
             | Self::Graph(_)

@@ -52,7 +52,6 @@ use crate::spec::Workflow;
 
 /// Something that concerns a run.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every input is a report, and each is moved once")]
 pub enum Input {
     /// A worker's report on a piece of work.
     Report(WorkKey, Report),

@@ -38,6 +38,8 @@ pub const SIGNALS_MAX: usize = 1_000;
 pub const NESTING_MAX: u8 = 16;
 /// Children of one task with items that run at once, whatever its `concurrency`.
 pub const CHILDREN_MAX: u32 = 512;
+/// Children of one task that a view of its run names.
+pub const CHILDREN_SHOWN_MAX: usize = 100;
 /// Any message on a queue, in bytes, checked before it is parsed (`message_too_large`).
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Nesting of arrays and objects, checked before parsing (`json_too_deep`).

@@ -157,6 +157,15 @@ impl Desk {
         Some(watcher.subscribe())
     }
 
+    /// Live runs with a task that waits for a signal, newest first.
+    pub(crate) fn waiting_for_signals(&self, filter: &store::Filter) -> Vec<view::Summary> {
+        let waiting = self.live.values().filter(|live| live.run.is_waiting()).map(|live| live.run.summary());
+        let mut waiting: Vec<view::Summary> = waiting.filter(|summary| filter.admits(summary)).collect();
+        waiting.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+        waiting.truncate(filter.limit as usize);
+        waiting
+    }
+
     /// Takes up what the loop itself is to do next.
     pub(crate) fn take_up(&mut self, own: Own) {
         match own {

@@ -214,6 +214,16 @@ fn answer(desk: &mut Desk, call: Call) -> Option<Input> {
             let view = desk.live.get(&run).map(|live| live.run.view(live.known.program.workflow()));
             let _ = answer.send(view);
         }
+        Call::Context { run, answer } => {
+            let _ = answer.send(desk.live.get(&run).map(|live| live.run.context()));
+        }
+        Call::Failed { run, task, answer } => {
+            let live = desk.live.get(&run);
+            let _ = answer.send(live.map(|live| live.run.item_errors(live.known.program.workflow(), task.as_ref())));
+        }
+        Call::Waiting { filter, answer } => {
+            let _ = answer.send(desk.waiting_for_signals(&filter));
+        }
         Call::Watch { run, answer } => desk.answer_watch(run, answer),
         Call::Gauges { answer } => {
             gauges::set(desk);

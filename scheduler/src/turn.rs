@@ -75,11 +75,12 @@ impl Error {
 }
 
 /// What one run asks of another.
+#[expect(clippy::large_enum_variant, reason = "they are few, and each is moved once")]
 enum Other {
     /// A child run is to be accepted.
     Spawn(Box<Accepted>),
     /// Something happened to a run.
-    Step(RunId, machine::Input),
+    Step(RunId, Box<machine::Input>),
 }
 
 /// One turn under way.
@@ -263,12 +264,17 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Something happened to another run, in the same commit.
+    fn tell(&mut self, run: RunId, input: machine::Input) {
+        self.others.push_back(Other::Step(run, Box::new(input)));
+    }
+
     /// Carries out what runs have asked of each other, until nothing is left to ask.
     async fn tell_others(&mut self) -> Result<(), Error> {
         while let Some(other) = self.others.pop_front() {
             match other {
                 Other::Spawn(accepted) => self.spawn(*accepted).await?,
-                Other::Step(run, input) => self.step(&run, input, &[]).await?,
+                Other::Step(run, input) => self.step(&run, *input, &[]).await?,
             }
         }
         Ok(())
@@ -280,7 +286,7 @@ impl Turn<'_> {
         if let (Some(key), Some(_)) = (run.exclusive(), run.finished())
             && let Some(next) = self.desk.lines.leave(key, id)
         {
-            self.others.push_back(Other::Step(next, machine::Input::Admit));
+            self.tell(next, machine::Input::Admit);
         }
     }
 
@@ -333,13 +339,13 @@ impl Turn<'_> {
             Command::Continue => self.next.push(Own::Continue(id.clone())),
             Command::Announce(news) => self.announce(id, position, &news).await?,
             Command::Spawn(accepted) => self.others.push_back(Other::Spawn(accepted)),
-            Command::Child(child, order) => self.others.push_back(Other::Step(child, ordered(id, order))),
+            Command::Child(child, order) => self.tell(child, ordered(id, order)),
             Command::Parent(end) => {
-                self.others.push_back(Other::Step(end.parent.run.clone(), machine::Input::ChildEnded(*end)));
+                self.tell(end.parent.run.clone(), machine::Input::ChildEnded(*end));
             }
             Command::Enqueue(key) => {
                 if self.desk.lines.join(key, id) {
-                    self.others.push_back(Other::Step(id.clone(), machine::Input::Admit));
+                    self.tell(id.clone(), machine::Input::Admit);
                 }
             }
         }

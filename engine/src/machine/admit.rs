@@ -90,6 +90,8 @@ impl Turn<'_> {
         let vars = self.literal_vars().unwrap_or(vars);
         let deadline = timeout_ms.filter(|_| matches!(self.spec.timeout, Some(DurationField::Evaluated(_))));
         let deadline = deadline.map(|ms| self.run.begun_at.plus(std::time::Duration::from_millis(ms)));
+        // A child takes no longer than its parent gives it.
+        let deadline = deadline.map(|own| self.run.deadline.map_or(own, |given| own.min(given)));
         // None at a time would be a run that never ends.
         let concurrency = concurrency.map(|bound| bound.max(1));
         let mut next = self.run.instances;

@@ -263,14 +263,7 @@ impl Plan {
                 error: ended.error.clone(),
             }),
             What::Ended(ended) if !self.is_left_out(ended.instance) => {
-                let mut ended = ended.clone();
-                ended.starts.retain(|start| !self.gone.contains(&start.instance));
-                ended.starts = ended.starts.iter().map(restarted).collect();
-                for arrival in &mut ended.arrivals {
-                    arrival.starts = arrival.starts.take().filter(|start| !self.gone.contains(&start.instance));
-                    arrival.starts = arrival.starts.as_ref().map(restarted);
-                }
-                Some(What::Ended(ended))
+                Some(What::Ended(Box::new(self.followed(ended, restarted))))
             }
             What::Due | What::Admitted | What::Signaled { .. } => Some(fact.what.clone()),
             What::Failing { .. }
@@ -302,6 +295,20 @@ impl Plan {
             // Its own end comes later, or is asked again.
             What::Settling { instance, .. } if self.settled.contains(instance) => None,
             What::Settling { instance, .. } => (!self.is_left_out(*instance)).then(|| fact.what.clone()),
+        }
+    }
+
+    /// An end, with those of its starts that are still there.
+    fn followed(&self, ended: &Ended, restarted: impl Fn(&Start) -> Start) -> Ended {
+        let is_there = |start: &&Start| !self.gone.contains(&start.instance);
+        let arrival = |arrival: &Arrival| Arrival {
+            starts: arrival.starts.as_ref().filter(is_there).map(&restarted),
+            ..arrival.clone()
+        };
+        Ended {
+            starts: ended.starts.iter().filter(is_there).map(&restarted).collect(),
+            arrivals: ended.arrivals.iter().map(arrival).collect(),
+            ..ended.clone()
         }
     }
 

@@ -9,6 +9,7 @@ use proto::{
     json::Json,
     limits::NESTING_MAX,
     outcome::Called,
+    time::Timestamp,
     value::ValueRef,
     work::{RunStatus, Status},
 };
@@ -28,7 +29,11 @@ use crate::{
 
 impl Run {
     /// Children were started.
-    pub(super) fn call(&mut self, instance: Instance, serial: u32, items: &ItemSet) {
+    pub(super) fn call(&mut self, instance: Instance, serial: u32, items: &ItemSet, at: Timestamp) {
+        // A rerun has copied what was called before it: those are children of the run that it does again.
+        if self.ancestor.is_none() || at != self.info.started_at {
+            self.show_children(instance, serial, items);
+        }
         let child = self.id.child(instance, serial, None);
         let live = self.live_mut(instance);
         match &mut live.at {
@@ -180,13 +185,7 @@ impl Turn<'_> {
     }
 
     /// When the child of an item is started again, if it is. Nothing here needs to be evaluated: the parser sees to it.
-    fn item_retry(
-        &self,
-        instance: Instance,
-        item: ItemIndex,
-        retry: &Retry,
-        status: Status,
-    ) -> Option<proto::time::Timestamp> {
+    fn item_retry(&self, instance: Instance, item: ItemIndex, retry: &Retry, status: Status) -> Option<Timestamp> {
         let When::Outcome(test) = &retry.when else { return None };
         let used = self.run.live[&instance].items()?.child(item)?.retries;
         let count: u32 = retry.count.literal()?.parse().ok()?;
@@ -203,7 +202,7 @@ impl Turn<'_> {
     }
 
     /// Sets the timer of a fan-out anew, when the time of its next retry has changed.
-    pub(super) fn arm_items(&mut self, instance: Instance, before: Option<proto::time::Timestamp>) {
+    pub(super) fn arm_items(&mut self, instance: Instance, before: Option<Timestamp>) {
         match self.run.live[&instance].at.due() {
             due if due == before => {}
             Some(due) => self.command(Command::Arm(Timer::Task(instance), due)),

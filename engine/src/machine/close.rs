@@ -52,8 +52,12 @@ impl Turn<'_> {
         if self.run.cancel.is_some() && !is_finale_to_stop {
             return;
         }
+        let held_own = self.run.held_own;
         self.close(|dropped| What::Canceling { reason, dropped });
         self.tell_cancel();
+        if held_own {
+            self.send_own();
+        }
     }
 
     /// The run's time is over: it fails, and what has begun is stopped.
@@ -64,12 +68,16 @@ impl Turn<'_> {
         }
         let limit = duration::format(deadline.since(self.run.begun_at));
         let failure = Failure::new("timed_out", format!("the run took longer than its timeout of {limit}"));
+        // A run that fails already, or rests as it does, may take no longer either. What it failed by stays.
+        let failure = self.run.failure.clone().unwrap_or(failure);
+        let is_stopped = self.run.stop.is_some();
         match self.run.stage {
-            Stage::Preparing | Stage::Running if !self.run.is_closing() => {
-                self.close(|dropped| What::Failing { failure, dropped, stops: true });
-                self.tell_cancel();
+            Stage::Preparing | Stage::Running if !is_stopped => self.stop_by(failure),
+            Stage::Concluding if !is_stopped => {
+                self.stop_by(failure);
+                self.finish(ValueRef::null(), None);
             }
-            Stage::Concluding => self.finish(ValueRef::null(), Some(failure)),
+            Stage::Concluding => self.finish(ValueRef::null(), None),
             Stage::Scheduled(_)
             | Stage::InLine
             | Stage::Preparing
@@ -77,6 +85,11 @@ impl Turn<'_> {
             | Stage::Finalizing(_)
             | Stage::Ended => {}
         }
+    }
+
+    fn stop_by(&mut self, failure: Failure) {
+        self.close(|dropped| What::Failing { failure, dropped, stops: true });
+        self.tell_cancel();
     }
 
     /// Workers are told until everything was reported: one that joined later has not heard it.
@@ -95,6 +108,9 @@ impl Turn<'_> {
         let timers = self.run.live.iter().filter(|(_, live)| live.at.due().is_some());
         let timers: Vec<Command> = timers.map(|(&instance, _)| Command::Disarm(Timer::Task(instance))).collect();
         self.step.commands.extend(timers);
+        if let Stage::Scheduled(_) = self.run.stage {
+            self.command(Command::Disarm(Timer::Start));
+        }
         let dropped = self.at_close(AtClose::Drop);
         let names: Vec<_> = dropped.iter().map(|instance| self.spec.task(self.run.live[instance].task)).collect();
         for task in names {

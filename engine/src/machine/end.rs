@@ -103,9 +103,7 @@ impl Turn<'_> {
         let targets: Vec<Target> = fired.flat_map(|next| next.targets.iter().copied()).collect();
         let again = self.run.live[&instance].again;
         let retries = settlement.retries.or_else(|| literal_retries(task)).unwrap_or(RETRIES_DEFAULT);
-        let is_finale = self.spec.finally == Some(self.run.live[&instance].task);
         let unhandled = match unhandled(task, &ending, &targets) {
-            _ if is_finale => None,
             None if again >= retries && targets.contains(&Target::Retry) => Some(retried_in_vain(task, &ending, again)),
             other => other,
         };
@@ -130,8 +128,10 @@ impl Turn<'_> {
     ) {
         let index = self.run.live[&instance].task;
         let name = self.spec.task(index).name.clone();
+        let is_finale = self.spec.finally == Some(index);
         let (starts, arrivals, failure) = match follows {
-            _ if self.run.is_closed(instance) => (Vec::new(), Vec::new(), None),
+            // What becomes of the task of `finally` changes nothing.
+            _ if is_finale || self.run.is_closed(instance) => (Vec::new(), Vec::new(), None),
             Follows::Failure(failure) => (Vec::new(), Vec::new(), Some(failure)),
             Follows::Targets(targets) => match self.follow(instance, &targets) {
                 Ok((starts, arrivals)) => (starts, arrivals, None),

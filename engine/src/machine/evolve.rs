@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use proto::{
-    id::{Instance, KeyName},
+    id::{Instance, KeyName, RunId},
+    items::ItemSet,
     json::Json,
+    limits::CHILDREN_SHOWN_MAX,
     time::Timestamp,
     value::ValueRef,
     work::{RunInfo, RunStatus, Status},
@@ -90,9 +92,7 @@ impl Run {
     pub(super) fn evolve(&mut self, spec: &Workflow, fact: &Fact) {
         self.facts += 1;
         let touched = fact.what.instance();
-        // Nobody asks where nothing is bounded.
-        let counted = touched.filter(|_| self.concurrency.is_some());
-        self.flying -= counted.map_or(0, |instance| self.weight(instance));
+        self.flying -= self.counted(touched);
         match &fact.what {
             What::Accepted(_) => unreachable!("only the first fact of {} accepts it", self.id),
             What::Due => self.stage = Stage::InLine,
@@ -112,6 +112,7 @@ impl Run {
                 self.failure = Some(failure.clone());
                 if *stops {
                     self.stop_all();
+                    self.deadline = None;
                 }
                 self.close(spec, dropped);
             }
@@ -127,6 +128,7 @@ impl Run {
             What::Finalizing { status, output, failure, start } => {
                 self.verdict = Some(Verdict { status: *status, output: output.clone(), failure: failure.clone() });
                 self.stage = Stage::Finalizing(start.instance);
+                self.deadline = None;
                 self.start(spec, start, self.merged.clone());
             }
             What::Finished { status, output, failure } => {
@@ -134,10 +136,7 @@ impl Run {
                 self.failure.clone_from(failure);
                 self.finished = Some(Finished { at: fact.at, status: *status, output: output.clone() });
             }
-            What::Returned { instance: None, .. } => {
-                self.serial += 1;
-                self.held_own = self.pause.is_some();
-            }
+            What::Returned { instance: None, .. } => self.take_back_own(),
             What::Signaled { name, id, payload } => self.signal(name, id.as_ref(), payload),
             What::Prepared { .. }
             | What::Entered { .. }
@@ -157,7 +156,12 @@ impl Run {
                 self.evolve_task(spec, fact, touched.expect("each of these is about a task"));
             }
         }
-        self.flying += counted.map_or(0, |instance| self.weight(instance));
+        self.flying += self.counted(touched);
+    }
+
+    /// What `touched` counts in `concurrency`. Nobody asks where nothing is bounded.
+    fn counted(&self, touched: Option<Instance>) -> u32 {
+        touched.filter(|_| self.concurrency.is_some()).map_or(0, |instance| self.weight(instance))
     }
 
     /// Applies a fact about the live task `instance`.
@@ -168,7 +172,7 @@ impl Run {
             What::Released { .. } => self.release(instance),
             What::Received { .. } => self.receive(spec, instance),
             What::Claimed { serial, nonce, .. } => self.claim(instance, *serial, nonce),
-            What::Called { serial, items, .. } => self.call(instance, *serial, items),
+            What::Called { serial, items, .. } => self.call(instance, *serial, items, fact.at),
             What::ItemEnded { item, result, error, failure, until, .. } => {
                 self.fan_mut(instance).child_ended(*item, result.as_ref(), error.as_ref(), failure.as_ref(), *until);
                 self.show_items(instance);
@@ -299,7 +303,14 @@ impl Run {
         self.instances = self.instances.max(start.instance.0);
         let state = &mut self.tasks[usize::from(start.task.0)];
         state.instances += 1;
-        state.latest = Some(Latest { instance: start.instance, attempts: 0, ended: None, failure: None, items: None });
+        state.latest = Some(Latest {
+            instance: start.instance,
+            attempts: 0,
+            ended: None,
+            failure: None,
+            items: None,
+            children: Vec::new(),
+        });
         let live = Live {
             task: start.task,
             context,
@@ -313,9 +324,7 @@ impl Run {
         };
         self.live.insert(start.instance, live);
         self.enter(spec, start.instance, start.stage);
-        if self.concurrency.is_some() {
-            self.flying += self.weight(start.instance);
-        }
+        self.flying += self.counted(Some(start.instance));
     }
 
     fn enter(&mut self, spec: &Workflow, instance: Instance, stage: Entry) {
@@ -347,6 +356,11 @@ impl Run {
             Entry::Delay(_) => {}
             Entry::Prepare | Entry::List | Entry::Act => self.hold(instance, stage),
         }
+    }
+
+    fn take_back_own(&mut self) {
+        self.serial += 1;
+        self.held_own = self.pause.is_some();
     }
 
     fn take_back(&mut self, instance: Instance, serial: u32, alone: bool) {
@@ -471,6 +485,16 @@ impl Run {
         self.show(instance, |latest| {
             latest.items = counts;
             latest.attempts = attempts;
+        });
+    }
+
+    pub(super) fn show_children(&mut self, instance: Instance, serial: u32, items: &ItemSet) {
+        let only = items.is_empty().then(|| self.id.child(instance, serial, None));
+        let of_items = items.iter().map(|item| self.id.child(instance, serial, Some(item)));
+        let children: Vec<RunId> = only.into_iter().chain(of_items).take(CHILDREN_SHOWN_MAX).collect();
+        self.show(instance, |latest| {
+            latest.children.extend(children);
+            latest.children.truncate(CHILDREN_SHOWN_MAX);
         });
     }
 

@@ -31,9 +31,9 @@ impl Run {
 }
 
 impl Turn<'_> {
-    /// Someone asks for a rest. A second time, or of a run that ends anyway, it changes nothing.
+    /// Someone asks for a rest. A second time, or of a run that is stopped, it changes nothing.
     pub(super) fn pause(&mut self, reason: Option<String>) {
-        if self.run.pause.is_some() || self.run.cancel.is_some() {
+        if self.run.pause.is_some() || self.run.stop.is_some() {
             return;
         }
         self.record(What::Pausing { reason });
@@ -55,13 +55,13 @@ impl Turn<'_> {
             self.let_go(instance);
         }
         self.tell_children(Order::Resume);
-        self.receive_all();
         for instance in self.run.fans.clone() {
             self.go_on(instance);
         }
     }
 
-    fn send_own(&mut self) {
+    /// Sends work of the run itself that was held back.
+    pub(super) fn send_own(&mut self) {
         match self.run.stage {
             Stage::Preparing => self.dispatch_own(proto::work::Phase::Prepare),
             Stage::Concluding => self.dispatch_own(proto::work::Phase::Output),

@@ -43,7 +43,13 @@ impl Turn<'_> {
         let mut called = std::mem::take(&mut report.called);
         if !called.is_empty() {
             called.retain(|(item, _)| !ignored.iter().any(|ignored| ignored == *item));
+        }
+        if !called.is_empty() {
             self.items_called(instance, serial, called);
+        }
+        // They may all have failed at once, and the task with them.
+        if !self.run.live.contains_key(&instance) {
+            return;
         }
         if report != ItemsReport::default() && self.is_flying(instance, serial) {
             self.record(What::Reported { instance, serial, report, ignored });
@@ -102,7 +108,7 @@ impl Turn<'_> {
         let counts = fan.counts();
         let ending = if fan.is_success() {
             Ending::bare(Status::Succeeded, None)
-        } else if self.run.cancel.is_some() {
+        } else if self.run.cancel.is_some() && self.run.is_closed(instance) {
             Ending::bare(Status::Canceled, Some(Failure::new("canceled", "the run was cancelled")))
         } else if fan.is_failure() {
             let first = fan

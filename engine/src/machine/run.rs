@@ -170,6 +170,8 @@ pub(super) struct Latest {
     pub ended: Option<Status>,
     pub failure: Option<Failure>,
     pub items: Option<ItemCounts>,
+    /// Its child runs, the first of them.
+    pub children: Vec<RunId>,
 }
 
 /// One pass of a join.

@@ -11,7 +11,7 @@ use super::{
     Command, Signal, Timer, Turn,
     end::Ending,
     fact::What,
-    run::{Run, shared},
+    run::{Run, Stage, shared},
 };
 use crate::{
     duration,
@@ -60,6 +60,19 @@ impl Run {
         self.unwait(spec, instance);
     }
 
+    /// Whether a signal is of no use any more. The task of `finally` may wait for one in a run that has failed.
+    fn is_deaf(&self) -> bool {
+        match self.stage {
+            Stage::Finalizing(finale) => self.is_closed(finale),
+            Stage::Scheduled(_)
+            | Stage::InLine
+            | Stage::Preparing
+            | Stage::Running
+            | Stage::Concluding
+            | Stage::Ended => self.is_closing(),
+        }
+    }
+
     /// The task that would take a stored signal now, if any would.
     fn receiver(&self) -> Option<Instance> {
         self.waiters
@@ -74,26 +87,16 @@ impl Turn<'_> {
     pub(super) fn signaled(&mut self, signal: Signal) {
         let Signal { name, id, payload } = signal;
         let is_known = id.as_ref().is_some_and(|id| self.run.signal_ids.contains(id));
-        if is_known || self.run.is_closing() || !self.run.takes_signals() {
+        if is_known || self.run.is_deaf() || !self.run.takes_signals() {
             return;
         }
         self.record(What::Signaled { name, id, payload });
         self.receive_all();
     }
 
-    /// A task has begun to wait.
-    pub(super) fn waits(&mut self, instance: Instance, until: Option<proto::time::Timestamp>) {
-        if let Some(until) = until {
-            self.command(Command::Arm(Timer::Task(instance), until));
-        }
-        self.receive_all();
-    }
-
-    /// Hands stored signals to those who wait for them.
+    /// Hands stored signals to those who wait for them, during a pause too: what comes in time must not expire in it.
     pub(super) fn receive_all(&mut self) {
-        while self.run.pause.is_none()
-            && let Some(instance) = self.run.receiver()
-        {
+        while let Some(instance) = self.run.receiver() {
             self.receive(instance);
         }
     }

@@ -52,6 +52,7 @@ impl Turn<'_> {
             None => self.stage_after_wait(instance),
         };
         self.enter(instance, stage);
+        self.receive_all();
     }
 
     /// Where a task goes when its signal has come or it waits for none.
@@ -80,6 +81,8 @@ impl Turn<'_> {
             self.announce(News::TaskStarted(self.spec.task(start.task).name.clone()));
             self.entered(start.instance, start.stage);
         }
+        // Not before each has its timer, which a signal takes away.
+        self.receive_all();
     }
 
     /// Goes on to `stage`.
@@ -91,9 +94,8 @@ impl Turn<'_> {
     fn entered(&mut self, instance: Instance, stage: Entry) {
         match stage {
             Entry::Prepare | Entry::List | Entry::Act => self.dispatch(instance),
-            Entry::Wait(until) => self.waits(instance, until),
-            Entry::Delay(until) => self.command(Command::Arm(Timer::Task(instance), until)),
-            Entry::Pass => {}
+            Entry::Delay(until) | Entry::Wait(Some(until)) => self.command(Command::Arm(Timer::Task(instance), until)),
+            Entry::Wait(None) | Entry::Pass => {}
         }
     }
 }

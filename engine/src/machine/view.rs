@@ -1,17 +1,22 @@
 //! A run as people see it.
 
 use proto::{
-    id::{Instance, PoolName},
+    id::{Instance, KeyName, PoolName, TaskName},
+    manifest::Manifest,
     value::ValueRef,
     view::{self, Summary},
     work::Status,
 };
 
 use super::{
-    live::At,
+    fanout::FanOut,
+    live::{At, Live},
     run::{Latest, Run, TaskState},
 };
-use crate::spec::{TaskIndex, Workflow};
+use crate::{
+    context::Context,
+    spec::{Task, TaskIndex, Workflow},
+};
 
 /// How much of a task is left to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +55,7 @@ impl Run {
             Some(ValueRef::List(_)) | None => (None, None),
         };
         let tasks =
-            spec.indexed().map(|(index, task)| (task.name.clone(), self.task_view(self.state(index)))).collect();
+            spec.indexed().map(|(index, task)| (task.name.clone(), self.task_view(task, self.state(index)))).collect();
         let summary = self.summary();
         view::Run {
             id: summary.id,
@@ -60,6 +65,8 @@ impl Run {
             error: summary.error,
             started_at: summary.started_at,
             finished_at: summary.finished_at,
+            parent: self.parent.as_ref().map(|parent| parent.run.clone()),
+            ancestor: self.ancestor.clone(),
             definition: self.definition.digest,
             output,
             output_stored,
@@ -83,7 +90,44 @@ impl Run {
         })
     }
 
-    fn task_view(&self, state: &TaskState) -> view::Task {
+    /// Everything that it has come to know, whichever branch knows it: the latest write of each path.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        let mut all = self.merged.clone();
+        let waiting = self.tasks.iter().flat_map(|state| state.passes.values()).map(|pass| &pass.context);
+        waiting.chain(self.live.values().map(|live| &live.context)).for_each(|context| all.merge(context));
+        all
+    }
+
+    /// Of each task with items that has run, or of `only` one, the list `item_errors` of its latest start, as far as it
+    /// has got.
+    #[must_use]
+    pub fn item_errors(&self, spec: &Workflow, only: Option<&TaskName>) -> Vec<(TaskName, ValueRef)> {
+        let wanted = spec.indexed().filter(|(_, task)| task.items.is_some());
+        let wanted = wanted.filter(|(_, task)| only.is_none_or(|only| *only == task.name));
+        let ended = self.context();
+        let found = wanted.filter_map(|(index, task)| {
+            let latest = self.state(index).latest.as_ref()?;
+            let live = self.live.get(&latest.instance).and_then(Live::fan_out);
+            let of_ended = || {
+                let path = format!("task.{}.item_errors", task.name);
+                let mut manifest = Manifest::new();
+                ended.project(&path, &mut manifest);
+                manifest.remove(&path)
+            };
+            let errors = live.map(FanOut::item_errors).or_else(of_ended)?;
+            Some((task.name.clone(), errors))
+        });
+        found.collect()
+    }
+
+    /// Whether a task waits for a signal.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    fn task_view(&self, task: &Task, state: &TaskState) -> view::Task {
         let Some(latest) = &state.latest else {
             return view::Task { status: "not_run".into(), ..view::Task::default() };
         };
@@ -93,7 +137,14 @@ impl Run {
             instances: state.instances,
             items: latest.items,
             error: latest.failure.clone(),
+            children: latest.children.clone(),
+            waiting_for: self.waiting_for(task, latest.instance).cloned(),
         }
+    }
+
+    fn waiting_for<'t>(&self, task: &'t Task, instance: Instance) -> Option<&'t KeyName> {
+        let signal = &task.wait_for.as_ref()?.signal;
+        self.waiters.get(signal)?.contains(&instance).then_some(signal)
     }
 
     fn status_of(&self, latest: &Latest) -> &'static str {

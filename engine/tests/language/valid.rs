@@ -5,7 +5,8 @@ use std::{fmt::Write, time::Duration};
 use leveret_engine::{
     parse::parse,
     spec::{
-        Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Retry, Target, Task, TaskIndex, When, Workflow,
+        Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Pool, Retry, Target, Task, TaskIndex, When,
+        Workflow,
     },
 };
 
@@ -36,9 +37,16 @@ fn fields(workflow: &Workflow) -> Vec<&Field> {
         }
     }
     let mut fields: Vec<&Field> = workflow.vars.iter().map(|(_, field)| field).collect();
+    fields.extend(duration(workflow.timeout.as_ref()).into_iter().chain(&workflow.concurrency));
     for task in &workflow.tasks {
         fields.push(&task.input);
         fields.extend([duration(task.timeout.as_ref()), duration(task.delay.as_ref())].into_iter().flatten());
+        let wait_for = task.wait_for.as_ref();
+        fields.extend(wait_for.and_then(|wait_for| duration(wait_for.timeout.as_ref())));
+        fields.extend(match &task.pool {
+            Pool::Evaluated(field) => Some(field),
+            Pool::Named(_) => None,
+        });
         if let Some(Items { list, concurrency, tolerate, on_error: _ }) = &task.items {
             fields.push(list);
             fields.extend([concurrency.as_ref(), tolerate.as_ref()].into_iter().flatten());

@@ -1,8 +1,10 @@
 //! A run on a stage: a workflow file, and a hand that tells the machine what happens.
 
+use std::collections::BTreeSet;
+
 use leveret_engine::{
     machine::{
-        self, Command, Input, Now, Run, Step,
+        self, Command, Input, Now, Run, Signal, Step, Timer,
         fact::{Accepted, Fact},
     },
     parse::parse,
@@ -13,7 +15,7 @@ use proto::{
     id::{Digest, ItemIndex, KeyName},
     items::ItemSet,
     json::Json,
-    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, Report, RunPrepared, Settlement, TaskPrepared},
+    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, Report, RunPrepared, Settlement},
     time::Timestamp,
     value::{Stored, ValueRef},
     work::{Status, WorkKey},
@@ -34,6 +36,11 @@ pub struct Stage {
 impl Stage {
     /// Accepts a run of a workflow with these lines below `name`.
     pub fn of(yaml: &str) -> Self {
+        Self::accepting(yaml, |accepted| accepted)
+    }
+
+    /// Accepts a run of it in its own way.
+    pub fn accepting(yaml: &str, edit: impl FnOnce(Accepted) -> Accepted) -> Self {
         let source = format!("name: scene\n{yaml}");
         let (spec, _) = parse(&source, "scene.yaml").unwrap_or_else(|errors| panic!("{errors:?}"));
         let now = Timestamp::from_millis(1_000_000);
@@ -42,7 +49,7 @@ impl Stage {
             spec.name.clone(),
             Stored { digest: Digest::of(b"scene"), bytes: 5 },
         );
-        let (run, Step { facts, commands }) = machine::accept(&spec, accepted, Now { at: now, flights_max: 8 });
+        let (run, Step { facts, commands }) = machine::accept(&spec, edit(accepted), Now { at: now, flights_max: 8 });
         Self { spec, run, facts, commands, flights_max: 8, now }
     }
 
@@ -65,6 +72,48 @@ impl Stage {
         while commands.contains(&Command::Continue) {
             commands = self.feed(Input::Continue);
         }
+    }
+
+    /// The timer rings at the time for which it was set last, and is set no more.
+    pub fn ring(&mut self, timer: Timer) -> Vec<Command> {
+        let armed = self.commands.iter().rev().find_map(|command| match command {
+            Command::Arm(armed, due) if *armed == timer => Some(*due),
+            _ => None,
+        });
+        self.now = self.now.max(armed.unwrap_or_else(|| panic!("{timer:?} was never set")));
+        self.commands.push(Command::Disarm(timer));
+        self.feed(Input::Timer(timer))
+    }
+
+    /// The timers that are set.
+    pub fn armed(&self) -> BTreeSet<Timer> {
+        let mut armed = BTreeSet::new();
+        for command in &self.commands {
+            match command {
+                Command::Arm(timer, _) => drop(armed.insert(*timer)),
+                Command::Disarm(timer) => drop(armed.remove(timer)),
+                _ => {}
+            }
+        }
+        armed
+    }
+
+    pub fn signal(&mut self, name: &str, id: Option<&str>, json: &str) -> Vec<Command> {
+        let (name, id, payload) = (name.parse().expect("valid"), id.map(str::to_owned), value(json));
+        self.feed(Input::Signal(Signal { name, id, payload }))
+    }
+
+    pub fn pause(&mut self) -> Vec<Command> {
+        self.feed(Input::Pause { reason: None })
+    }
+
+    pub fn cancel(&mut self) -> Vec<Command> {
+        self.feed(Input::Cancel { reason: None })
+    }
+
+    /// The code of the failure by which the run fails or failed.
+    pub fn code(&self) -> &str {
+        self.run.failure().map_or("", |failure| &failure.code)
     }
 
     /// The keys of all work that is waited for.
@@ -110,7 +159,8 @@ pub fn attempt(status: Status, next: Next) -> Report {
 pub fn listed(parts: &[(u32, u32)]) -> Report {
     let part = |&(count, item_bytes_max): &(u32, u32)| ItemsPart {
         count,
-        values: ValueRef::null(),
+        // Nobody reads the items themselves. A list is written out where it is short.
+        values: ValueRef::Inline(Json::of(&vec![(); count.min(1_000) as usize]).expect("JSON")),
         offsets: ValueRef::null(),
         item_bytes_max,
     };
@@ -130,9 +180,4 @@ pub fn done(items: &[u32]) -> ItemsReport {
 /// A run was prepared.
 pub fn vars(vars: Vec<(KeyName, ValueRef)>) -> Report {
     Report::RunPrepared(RunPrepared { vars, ..RunPrepared::default() })
-}
-
-/// A task was prepared: it has this delay.
-pub fn prepared(delay_ms: u64) -> Report {
-    Report::TaskPrepared(TaskPrepared { delay_ms, ..TaskPrepared::default() })
 }

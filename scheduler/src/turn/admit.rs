@@ -18,7 +18,7 @@ use proto::{
 };
 
 use super::{
-    Error, Other, Source, Turn,
+    Error, Source, Turn,
     post::{mark_of, name_of},
 };
 use crate::{
@@ -152,7 +152,7 @@ impl Turn<'_> {
             failure: Some(Failure::new("definition_missing", message)),
             parent,
         };
-        self.others.push_back(Other::Step(end.parent.run.clone(), machine::Input::ChildEnded(end)));
+        self.tell(end.parent.run.clone(), machine::Input::ChildEnded(end));
     }
 
     /// Does a run again that has ended. The same order again is accepted again, and changes nothing.

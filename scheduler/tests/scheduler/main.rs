@@ -9,6 +9,7 @@ mod faults;
 mod http;
 mod jobs;
 mod orders;
+mod orders_http;
 mod outcomes;
 mod recovery;
 mod robot;
