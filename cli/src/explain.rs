@@ -22,9 +22,9 @@ use proto::{
     failure::Failure,
     id::{RunId, TaskName},
     json::Json,
+    value::ValueRef,
 };
 use serde::Serialize;
-use worker::lists;
 
 /// What stands in the place of a secret, as in what workers report.
 const MASK: &str = "***";
@@ -91,7 +91,7 @@ fn scope(program: &Program, task: &Task, run: &RunId, given: &Given, stop: Stop)
         .with_stop(stop);
     match &given.item {
         Some(item) => {
-            let value = item.value.as_ref().and_then(lists::inline).unwrap_or_else(Value::null);
+            let value = item.value.as_ref().and_then(inline).unwrap_or_else(Value::null);
             scope.with_item(value, item.index)
         }
         None => scope,
@@ -100,14 +100,18 @@ fn scope(program: &Program, task: &Task, run: &RunId, given: &Given, stop: Stop)
 
 /// The value of a path, or words in its place when it was too large to come along.
 fn value_of(read: &Read) -> Option<Value> {
-    let value = read.value.as_ref()?;
-    let words = || Value::from_text(&format!("<{} of {}>", text::size(read.bytes), read.path));
-    Some(lists::inline(value).unwrap_or_else(words))
+    match (&read.value, read.omitted) {
+        (_, true) => Some(Value::from_text(&format!("<{} of {}>", text::size(read.bytes), read.path))),
+        (value, false) => inline(value.as_ref()?),
+    }
 }
 
-/// Whether the value of a path was too large to come along.
-fn is_absent(read: &Read) -> bool {
-    read.value.as_ref().is_some_and(|value| lists::inline(value).is_none())
+/// A value that came along.
+fn inline(value: &ValueRef) -> Option<Value> {
+    match value {
+        ValueRef::Inline(json) => Value::from_json(json.as_bytes()).ok(),
+        ValueRef::Stored(_) | ValueRef::List(_) => None,
+    }
 }
 
 /// The variables that the templates of a task name.

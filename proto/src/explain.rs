@@ -69,9 +69,12 @@ pub struct Read {
     pub within: Option<String>,
     /// Whether some template fails without it.
     pub required: bool,
-    /// What stood there; `None` when nothing did.
+    /// What stood there; `None` when nothing did, or when it is a list that is too large to come along.
     #[serde(default)]
     pub value: Option<ValueRef>,
+    /// Whether the value itself was too large to come along.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub omitted: bool,
     /// Bytes of JSON that the value has.
     pub bytes: u64,
     /// Who wrote it; `None` when nobody did.

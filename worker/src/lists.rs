@@ -6,31 +6,13 @@ use bytes::Bytes;
 use engine::value::Value;
 use proto::{
     id::ItemIndex,
-    value::{Form, Part, ValueRef},
+    value::{Form, Part},
 };
 
 use crate::{
     range,
     snapshots::{Error, misshapen, read},
 };
-
-/// The value that lies in `value` itself, as templates read it; `None` when some of it is kept elsewhere.
-#[must_use]
-pub fn inline(value: &ValueRef) -> Option<Value> {
-    let bytes = |value: &ValueRef| match value {
-        ValueRef::Inline(json) => Some(Bytes::copy_from_slice(json.as_bytes())),
-        ValueRef::Stored(_) | ValueRef::List(_) => None,
-    };
-    match value {
-        ValueRef::Inline(json) => Value::from_json(json.as_bytes()).ok(),
-        ValueRef::Stored(_) => None,
-        ValueRef::List(list) => {
-            let parts = list.parts.iter().map(|part| Some((part.clone(), bytes(&part.values)?)));
-            let source = list.source.iter().map(|(count, values)| Some((*count, bytes(values)?)));
-            join(list.places, &parts.collect::<Option<Vec<_>>>()?, &source.collect::<Option<Vec<_>>>()?).ok()
-        }
-    }
-}
 
 /// The list that `parts` hold; the values of ignored items are not in it. `source` is the list that the items come
 /// from, as far as it is needed.

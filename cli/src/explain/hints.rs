@@ -6,7 +6,7 @@ use engine::{
 };
 use proto::explain::{Given, Read};
 
-use super::{env_names, is_absent, text::size};
+use super::{env_names, text::size};
 
 /// A value beyond this many bytes is large.
 const LARGE_BYTES: u64 = 1024 * 1024;
@@ -16,7 +16,7 @@ pub fn of(program: &Program, task: &Task, given: &Given) -> Vec<String> {
     let mut hints = Vec::new();
     for read in &given.paths {
         hints.extend(large(read));
-        if read.required && read.value.is_none() {
+        if read.required && read.value.is_none() && !read.omitted {
             hints.push(missing(program.workflow(), read));
         }
     }
@@ -37,7 +37,7 @@ pub fn of(program: &Program, task: &Task, given: &Given) -> Vec<String> {
 
 fn large(read: &Read) -> Option<String> {
     let (path, bytes) = (&read.path, size(read.bytes));
-    if is_absent(read) {
+    if read.omitted {
         return Some(format!(
             "`{path}` has {bytes} and was not fetched: what is computed from it differs from what is shown"
         ));

@@ -231,11 +231,12 @@ impl Past {
         found.retain(|path, _| is_asked(path));
         if found.is_empty() {
             let (path, required) = (read.path.clone(), read.required);
-            return vec![Read { path, within: None, required, value: None, bytes: 0, source: None }];
+            return vec![Read { path, within: None, required, value: None, omitted: false, bytes: 0, source: None }];
         }
         let told = |(path, value): (String, ValueRef)| Read {
             within: (path != read.path).then(|| read.path.clone()),
             required: read.required,
+            omitted: false,
             bytes: value.bytes(),
             source: self.origin(live, &path),
             value: Some(value),

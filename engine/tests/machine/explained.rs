@@ -56,9 +56,9 @@ tasks:
 
 fn flow() -> Stage {
     let mut stage = Stage::of(FLOW);
-    stage.report("run/-/prepare/1", vars(vec![("v".parse().expect("valid"), value("2"))]));
+    stage.report("run/-/prepare.1", vars(vec![("v".parse().expect("valid"), value("2"))]));
     stage.now = stage.now.plus(std::time::Duration::from_secs(1));
-    stage.report("run/one#1/act/1", acted(Status::Succeeded, &[0], &[("m", "3"), ("n", "7")]));
+    stage.report("run/one#1/act.1", acted(Status::Succeeded, &[0], &[("m", "3"), ("n", "7")]));
     stage
 }
 
@@ -98,12 +98,13 @@ fn an_earlier_start_is_told_as_it_was() {
         stage.feed(Input::Signal(Signal { name: "go".parse().expect("valid"), id: None, payload: value("1") }));
     }
     let failed = || Next::Retry { delay_ms: 1_000 };
-    stage.report("run/two#2/act/1", attempt(Status::Failed, failed()));
+    stage.report("run/two#2/act.1", attempt(Status::Failed, failed()));
     let between = told(&stage, "two", None, None, &[]).expect("it has started").given;
     assert_eq!((between.outcome.status.as_str(), between.outcome.retried.len()), ("waiting", 1));
     assert_eq!(between.outcome.error.expect("why").code, "test");
+    stage.now = stage.now.plus(std::time::Duration::from_secs(1));
     stage.feed(Input::Timer(Timer::Task(Instance(2))));
-    stage.report("run/two#2/act/2", acted(Status::Failed, &[0], &[]));
+    stage.report("run/two#2/act.2", acted(Status::Failed, &[0], &[]));
     let paths = ["task.two.status"];
     let first = told(&stage, "two", Some(2), None, &paths).expect("it has started");
     assert_eq!(first.given.instances, [Instance(2), Instance(3)]);
@@ -122,7 +123,7 @@ fn an_earlier_start_is_told_as_it_was() {
 #[test]
 fn an_item_is_found_with_what_became_of_it() {
     let mut stage = Stage::of("tasks: { each: { action: a, with_items: \"{{ [1] }}\", tolerate: 9 } }");
-    stage.report("run/each#1/items/1", listed(&[(2, 8), (4, 8)]));
+    stage.report("run/each#1/items.1", listed(&[(2, 8), (4, 8)]));
     let status = |stage: &Stage, item: u32| {
         let told = told(stage, "each", None, Some(item), &[]).expect("it has started");
         let place = told.item_value.and_then(|element| element.at);

@@ -11,16 +11,16 @@ use engine::{
 };
 use proto::{
     SCHEMA,
-    explain::ExplainDocument,
+    explain::{ExplainDocument, Given},
     id::{Instance, ItemIndex, TaskName},
     json,
-    value::{Stored, ValueRef},
+    value::ValueRef,
     work::Phase,
 };
 use serde::Deserialize;
 
 use super::{Api, problem::Refused, runs::run_id};
-use crate::desk;
+use crate::{desk, lists};
 
 /// A value up to this many bytes is shown, of a larger one its digest.
 const SHOWN_BYTES_MAX: u64 = 1024 * 1024;
@@ -64,8 +64,10 @@ pub(super) async fn show(
     });
     let explained = replayed.await.map_err(|error| desk::Error::History { run: id.clone(), why: error.to_string() })?;
     let explained = explained.ok_or_else(|| {
-        let which = instance.map_or_else(|| "started".to_owned(), |instance| format!("a start number {instance}"));
-        let detail = format!("{task} has not {which} in {id}");
+        let detail = match instance {
+            Some(instance) => format!("{task} has no start {instance} in {id}"),
+            None => format!("{task} has not started in {id}"),
+        };
         Refused::new(StatusCode::NOT_FOUND, "start_unknown", detail)
     })?;
     if let Some(item) = item.filter(|_| explained.item_value.is_none()) {
@@ -89,58 +91,52 @@ fn reads(program: &engine::program::Program, asked: Asked) -> Vec<ReadPath> {
     reads
 }
 
-/// Puts values that are kept elsewhere in the place of references to them.
-async fn filled(api: &Api, explained: Explained) -> Result<proto::explain::Given, Refused> {
+/// Puts values themselves in the place of references to them.
+async fn filled(api: &Api, explained: Explained) -> Result<Given, Refused> {
+    // As many at once as other documents that are put together in memory.
+    let _place = api.exports.clone().try_acquire_owned().map_err(|_| Refused::unavailable())?;
     let Explained { mut given, item_value, item_error } = explained;
     let mut room = ALL_BYTES_MAX;
     if let Some(item) = &mut given.item {
         item.value = picked(api, item_value, &mut room).await?;
         item.error = picked(api, item_error, &mut room).await?;
     }
-    for value in given.paths.iter_mut().filter_map(|read| read.value.as_mut()) {
-        fill(api, value, &mut room).await?;
+    for read in &mut given.paths {
+        let Some(value) = read.value.take() else { continue };
+        read.value = match whole(api, &value, &mut room).await? {
+            Some(json) => Some(ValueRef::Inline(json)),
+            None => {
+                read.omitted = true;
+                Some(value).filter(|value| matches!(value, ValueRef::Stored(_)))
+            }
+        };
     }
     Ok(given)
 }
 
-/// Makes `value` whole, if it is small enough.
-async fn fill(api: &Api, value: &mut ValueRef, room: &mut u64) -> Result<(), Refused> {
-    let mut bytes = 0;
-    value.each_stored(&mut |stored| bytes += stored.bytes);
+/// The value, unless it is too large or the store does not have it.
+async fn whole(api: &Api, value: &ValueRef, room: &mut u64) -> Result<Option<json::Json>, Refused> {
+    let bytes = lists::weight(value);
     if bytes > SHOWN_BYTES_MAX.min(*room) {
-        return Ok(());
+        return Ok(None);
     }
     *room -= bytes;
-    match value {
-        ValueRef::Inline(_) => {}
-        ValueRef::Stored(stored) => replace(api, *stored, value).await?,
-        ValueRef::List(list) => {
-            let parts = list.parts.iter_mut().map(|part| &mut part.values);
-            for value in parts.chain(list.source.iter_mut().map(|(_, values)| values)) {
-                if let ValueRef::Stored(stored) = value {
-                    replace(api, *stored, value).await?;
-                }
-            }
-        }
+    let mut stored = Vec::new();
+    value.each_stored(&mut |one| stored.push(one.digest));
+    let mut found = lists::Found::new();
+    for digest in stored {
+        found.extend(api.store.value(digest).await?.map(|bytes| (digest, bytes)));
     }
-    Ok(())
-}
-
-async fn replace(api: &Api, stored: Stored, value: &mut ValueRef) -> Result<(), Refused> {
-    if let Some(bytes) = api.store.value(stored.digest).await?
-        && let Ok(json) = json::Json::from_canonical(String::from_utf8_lossy(&bytes).into_owned())
-    {
-        *value = ValueRef::Inline(json);
-    }
-    Ok(())
+    let value = value.clone();
+    let joined = tokio::task::spawn_blocking(move || lists::json(&value, &found)).await;
+    Ok(joined.ok().and_then(Result::ok))
 }
 
 /// The element itself. Parts of lists are never larger than what is shown.
 async fn picked(api: &Api, element: Option<Element>, room: &mut u64) -> Result<Option<ValueRef>, Refused> {
-    let Some(Element { mut list, at }) = element else { return Ok(None) };
-    fill(api, &mut list, room).await?;
-    let (Some(at), ValueRef::Inline(json)) = (at, &list) else { return Ok(Some(list)) };
-    let json = json.clone();
+    let Some(Element { list, at }) = element else { return Ok(None) };
+    let Some(json) = whole(api, &list, room).await? else { return Ok(None) };
+    let Some(at) = at else { return Ok(Some(ValueRef::Inline(json))) };
     let pick = move || json.parse::<Vec<json::Json>>().ok()?.into_iter().nth(at as usize);
     // A part of a list may have a megabyte.
     Ok(tokio::task::spawn_blocking(pick).await.ok().flatten().map(ValueRef::Inline))
