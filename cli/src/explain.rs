@@ -64,12 +64,13 @@ pub fn explain(program: &Program, document: ExplainDocument, stop: Stop) -> Opti
     let workflow = program.workflow();
     let spec = workflow.task(workflow.find(&task)?);
     let scope = scope(program, spec, &run, &given, stop);
+    let omitted: Vec<&Read> = given.paths.iter().filter(|read| read.omitted).collect();
     let mut failures = Vec::new();
-    let input = rendered(program, &spec.input, &scope, &mut failures);
+    let input = rendered(program, &spec.input, &scope, &omitted, &mut failures);
     let mut settings = BTreeMap::new();
     for (name, setting) in settings_of(spec, given.item.is_none()) {
         let json = match setting {
-            Setting::Field(field) => rendered(program, field, &scope, &mut failures),
+            Setting::Field(field) => rendered(program, field, &scope, &omitted, &mut failures),
             Setting::Known(text) => json_of(&Value::from_text(&text)),
         };
         settings.insert(name, json);
@@ -80,7 +81,7 @@ pub fn explain(program: &Program, document: ExplainDocument, stop: Stop) -> Opti
 
 /// What the task's templates read.
 fn scope(program: &Program, task: &Task, run: &RunId, given: &Given, stop: Stop) -> Scope {
-    let entries = given.paths.iter().filter_map(|read| Some((read.path.clone(), value_of(read)?)));
+    let entries = given.paths.iter().filter_map(|read| Some((read.path.clone(), inline(read.value.as_ref()?)?)));
     let names = env_names(program, task).into_iter();
     let env = names.map(|name| (name.clone(), Value::from_text(&format!("<env {name} of the worker>"))));
     let scope = Scope::new(&Snapshot::build(entries))
@@ -95,14 +96,6 @@ fn scope(program: &Program, task: &Task, run: &RunId, given: &Given, stop: Stop)
             scope.with_item(value, item.index)
         }
         None => scope,
-    }
-}
-
-/// The value of a path, or words in its place when it was too large to come along.
-fn value_of(read: &Read) -> Option<Value> {
-    match (&read.value, read.omitted) {
-        (_, true) => Some(Value::from_text(&format!("<{} of {}>", text::size(read.bytes), read.path))),
-        (value, false) => inline(value.as_ref()?),
     }
 }
 
@@ -155,13 +148,19 @@ fn duration_of(field: &DurationField) -> Setting<'_> {
 }
 
 /// What `field` gives, with words in the place of what it does not.
-fn rendered(program: &Program, field: &Field, scope: &Scope, failures: &mut Vec<Failure>) -> Json {
-    let value = program.leaves(field, scope).into_value(&mut |leaf| match leaf {
+fn rendered(program: &Program, field: &Field, scope: &Scope, omitted: &[&Read], failures: &mut Vec<Failure>) -> Json {
+    let paths: Vec<&str> = omitted.iter().map(|read| read.path.as_str()).collect();
+    let size_of = |path: &str| omitted.iter().find(|read| read.path == path).map_or(0, |read| read.bytes);
+    let value = program.leaves(field, scope, &paths).into_value(&mut |leaf| match leaf {
         Rendered::Secret => Value::from_text(MASK),
         Rendered::OfItem => Value::from_text("<of each item>"),
         Rendered::OfOutcome => Value::from_text("<known after the action>"),
+        Rendered::Omitted(path) => {
+            Value::from_text(&format!("<needs {path}, whose {} were not fetched>", text::size(size_of(&path))))
+        }
         Rendered::Failed(failure) => {
-            let words = format!("<{}: {}>", failure.code, failure.message);
+            let first = failure.message.lines().next().unwrap_or_default();
+            let words = format!("<{}: {first}>", failure.code);
             failures.push(failure);
             Value::from_text(&words)
         }

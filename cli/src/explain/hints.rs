@@ -38,9 +38,7 @@ pub fn of(program: &Program, task: &Task, given: &Given) -> Vec<String> {
 fn large(read: &Read) -> Option<String> {
     let (path, bytes) = (&read.path, size(read.bytes));
     if read.omitted {
-        return Some(format!(
-            "`{path}` has {bytes} and was not fetched: what is computed from it differs from what is shown"
-        ));
+        return Some(format!("`{path}` has {bytes} and was not fetched: templates that read it are not shown"));
     }
     (read.bytes > LARGE_BYTES)
         .then(|| format!("`{path}` has {bytes}: each worker that takes this fetches and parses it"))

@@ -39,7 +39,11 @@ tasks:
 
 #[test]
 fn a_person_sees_what_a_task_got_and_from_where() {
-    let dev = Dev::start_with(&[("LEVERET_SECRET_TOKEN", "hunter2-hunter2"), ("LEVERET_HOME_OF", "hare"), ("LEVERET_ENV_ALLOW", "LEVERET_HOME_OF")]);
+    let dev = Dev::start_with(&[
+        ("LEVERET_SECRET_TOKEN", "hunter2-hunter2"),
+        ("LEVERET_HOME_OF", "hare"),
+        ("LEVERET_ENV_ALLOW", "LEVERET_HOME_OF"),
+    ]);
     let (_folder, path) = workflow(FLEET);
     let id = ["--id", "one"];
     dev.call(&[&["submit", &path, "-p", "hosts=[\"a\", \"b\"]", "--wait"][..], &id].concat()).expect(1);
@@ -95,5 +99,36 @@ fn what_never_was_is_not_explained() {
         let refused = dev.call(&[&["explain"], words].concat()).expect(3).stderr;
         assert!(refused.contains(told), "{told} in {refused}");
     }
+    dev.stop();
+}
+
+const LARGE: &str = "\
+name: large
+tasks:
+  stored: { action: core.echo, input: { message: \"{{ range(end=1000) }}\" }, next: [{ do: more }] }
+  more: { action: core.echo, input: { message: \"{{ range(end=300000) }}\" }, next: [{ do: count }] }
+  count:
+    action: core.echo
+    input: { message: { few: \"{{ task.stored.result | length }}\", many: \"{{ task.more.result | length }}\" } }
+";
+
+#[test]
+fn what_is_kept_elsewhere_is_fetched_unless_it_is_large() {
+    let dev = Dev::start();
+    let (_folder, path) = workflow(LARGE);
+    dev.call(&["submit", &path, "--id", "one", "--wait"]).expect(0);
+    let count = dev.call(&["explain", "one", "count", "-o", "json"]).expect(0).json();
+    assert_eq!(count["input"]["message"]["few"], 1000, "{}", count["input"]);
+    let many = "<needs task.more.result, whose 1.9 MiB were not fetched>";
+    assert_eq!(count["input"]["message"]["many"], many, "{}", count["input"]);
+    let read = |path: &str| {
+        let paths = count["given"]["paths"].as_array().expect("a list");
+        paths.iter().find(|read| read["path"] == path).unwrap_or_else(|| panic!("{path} in {paths:?}"))
+    };
+    assert_eq!(read("task.stored.result")["omitted"], json!(null));
+    let more = read("task.more.result");
+    assert!(more["omitted"] == true && more["value"]["stored"]["digest"].is_string(), "{more}");
+    let text = dev.call(&["explain", "one", "count"]).expect(0).stdout;
+    assert!(text.contains("`task.more.result` has 1.9 MiB and was not fetched"), "{text}");
     dev.stop();
 }

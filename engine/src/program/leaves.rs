@@ -27,6 +27,8 @@ pub enum Rendered {
     OfItem,
     /// A template that reads how the action ended, and the scope does not know.
     OfOutcome,
+    /// A template that reads this path, whose value is not at hand.
+    Omitted(String),
     /// A template that fails.
     Failed(Failure),
     /// A list with templates in it.
@@ -37,10 +39,10 @@ pub enum Rendered {
 
 impl Program {
     /// Evaluates `field`, one of this program's workflow, leaf by leaf: one that fails keeps no other from being seen,
-    /// and one that reads a secret shows nothing of it.
+    /// and one that reads a secret shows nothing of it. Nor is one evaluated that reads a path of `omitted`.
     #[must_use]
-    pub fn leaves(&self, field: &Field, scope: &Scope) -> Rendered {
-        self.leaf(self.compiled(field), scope, &field.name)
+    pub fn leaves(&self, field: &Field, scope: &Scope, omitted: &[&str]) -> Rendered {
+        self.leaf(self.compiled(field), &Known { scope, omitted }, &field.name)
     }
 
     /// The names that templates of `field` read below `root`, such as `env`, as far as they are written out.
@@ -61,23 +63,23 @@ impl Program {
         piece.expect("every field of a program's workflow was compiled")
     }
 
-    fn leaf(&self, piece: &Piece, scope: &Scope, name: &str) -> Rendered {
+    fn leaf(&self, piece: &Piece, known: &Known<'_>, name: &str) -> Rendered {
         match piece {
             Piece::Constant(value) => Rendered::Value(value.clone()),
-            Piece::Template(index) => self.rendered_leaf(&self.tera.list[*index], scope, name),
+            Piece::Template(index) => self.rendered_leaf(&self.tera.list[*index], known, name),
             Piece::List(pieces) => {
-                let leaf = |(at, piece)| self.leaf(piece, scope, &format!("{name}[{at}]"));
+                let leaf = |(at, piece)| self.leaf(piece, known, &format!("{name}[{at}]"));
                 Rendered::List(pieces.iter().enumerate().map(leaf).collect())
             }
             Piece::Map(pieces) => {
-                let leaf = |key: &str, piece| (key.to_owned(), self.leaf(piece, scope, &format!("{name}.{key}")));
+                let leaf = |key: &str, piece| (key.to_owned(), self.leaf(piece, known, &format!("{name}.{key}")));
                 Rendered::Map(pieces.iter().map(|(key, piece)| leaf(&key.to_string(), piece)).collect())
             }
         }
     }
 
-    fn rendered_leaf(&self, compiled: &Compiled, scope: &Scope, name: &str) -> Rendered {
-        let lacks = |root: &str| compiled.read_of(root).next().is_some() && scope.context().get(root).is_none();
+    fn rendered_leaf(&self, compiled: &Compiled, known: &Known<'_>, name: &str) -> Rendered {
+        let lacks = |root: &str| compiled.read_of(root).next().is_some() && known.scope.context().get(root).is_none();
         if compiled.read_of("secrets").next().is_some() {
             return Rendered::Secret;
         }
@@ -87,7 +89,10 @@ impl Program {
         if ["result", "error", "item_errors"].into_iter().any(lacks) || compiled.asks_outcome() {
             return Rendered::OfOutcome;
         }
-        match self.template(compiled, scope) {
+        if let Some(path) = known.omitted.iter().find(|path| compiled.needs(path)) {
+            return Rendered::Omitted((*path).to_owned());
+        }
+        match self.template(compiled, known.scope) {
             Ok(value) => Rendered::Value(value),
             Err(Fault { code, message, .. }) => Rendered::Failed(Failure::new(code, format!("{name}: {message}"))),
         }
@@ -103,7 +108,20 @@ impl Program {
     }
 }
 
+/// What templates are evaluated with.
+struct Known<'a> {
+    scope: &'a Scope,
+    /// Paths whose values are not at hand.
+    omitted: &'a [&'a str],
+}
+
 impl Compiled {
+    /// Whether it reads `path`, by itself or with a root as a whole.
+    fn needs(&self, path: &str) -> bool {
+        self.reads()
+            .any(|read| path.strip_prefix(&read.path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    }
+
     fn read_of<'a>(&'a self, root: &'a str) -> impl Iterator<Item = &'a Path> + 'a {
         self.template.paths.iter().filter(move |path| !path.is_local && path.root == root)
     }
@@ -124,7 +142,7 @@ impl Rendered {
                 let leaves = leaves.into_iter().map(|(key, leaf)| (key.into(), leaf.into_value(shown).into_tera()));
                 tera::Value::from(leaves.collect::<Map>()).into()
             }
-            Self::Secret | Self::OfItem | Self::OfOutcome | Self::Failed(_) => shown(self),
+            Self::Secret | Self::OfItem | Self::OfOutcome | Self::Omitted(_) | Self::Failed(_) => shown(self),
         }
     }
 }
@@ -142,6 +160,7 @@ tasks:
     action: core.echo
     with_items: [1, 2]
     input:
+      far: \"{{ workflow | length }}\"
       fine: \"{{ parameters.a + 1 }}\"
       broken: [\"{{ parameters.a.b.c }}\", plain]
       token: \"Bearer {{ secrets.token }}\"
@@ -154,13 +173,14 @@ tasks:
         let (program, _) = Program::compile(SOURCE, "w.yaml").unwrap_or_else(|problems| panic!("{problems:?}"));
         let input = &program.workflow().tasks[0].input;
         let snapshot = Snapshot::build([("parameters.a".to_owned(), Value::from_u64(1))]);
-        let rendered = program.leaves(input, &Scope::new(&snapshot).with_env([]));
+        let rendered = program.leaves(input, &Scope::new(&snapshot).with_env([]), &["workflow.far"]);
         let mut failures = Vec::new();
         let json = rendered.into_value(&mut |leaf| {
             let word = match &leaf {
                 Rendered::Secret => "secret",
                 Rendered::OfItem => "item",
                 Rendered::OfOutcome => "outcome",
+                Rendered::Omitted(path) => path,
                 Rendered::Failed(failure) => {
                     failures.push(failure.message.clone());
                     "failed"
@@ -169,7 +189,7 @@ tasks:
             };
             Value::from_text(word)
         });
-        let expected = r#"{"broken":["failed","plain"],"fine":2,"hidden":"secret","of":"item","token":"secret"}"#;
+        let expected = r#"{"broken":["failed","plain"],"far":"workflow.far","fine":2,"hidden":"secret","of":"item","token":"secret"}"#;
         assert_eq!(json.to_json().expect("JSON").as_str(), expected);
         assert_eq!(failures.len(), 1);
         assert!(failures[0].starts_with("tasks.act.input.broken[0]: "), "{failures:?}");
