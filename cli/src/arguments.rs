@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, get, graph, lint, list, pause, register, rerun, resume, run, schedule,
-        scheduler, signal, submit, test, watch, worker, workflows,
+        cancel, completion, config, dev, explain, get, graph, lint, list, pause, register, rerun, resume, run,
+        schedule, scheduler, signal, submit, test, watch, worker, workflows,
     },
     ending::Error,
     layers::{self, Layers},
@@ -51,6 +51,8 @@ pub enum Command {
     List(list::Options),
     /// Show a run
     Get(get::Options),
+    /// Show what a task was given, and from where
+    Explain(explain::Options),
     /// Follow a run to its end
     Watch(watch::Options),
     /// Cancel a run
@@ -108,6 +110,7 @@ impl Command {
             | Self::Submit(_)
             | Self::List(_)
             | Self::Get(_)
+            | Self::Explain(_)
             | Self::Watch(_)
             | Self::Cancel(_)
             | Self::Pause(_)

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use proto::{
     codec,
+    explain::ExplainDocument,
     id::{Digest, KeyName, RunId, ScheduleName, TaskName, WorkflowName},
     job::{Answer, Message, Problem},
     json::Json,
@@ -202,6 +203,11 @@ impl Client {
     pub async fn failed_items(&self, id: &RunId, page: u32) -> Result<ItemsDocument, Error> {
         let query = [("status", "failed".to_owned()), ("page", page.to_string())];
         self.get(&["api", "v1", "runs", id.as_str(), "items"], &query).await
+    }
+
+    /// What a task of a run was given.
+    pub async fn explain(&self, id: &RunId, query: &[(&str, String)]) -> Result<ExplainDocument, Error> {
+        self.get(&["api", "v1", "runs", id.as_str(), "explain"], query).await
     }
 
     /// Every registered workflow.

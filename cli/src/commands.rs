@@ -4,6 +4,7 @@ pub mod cancel;
 pub mod completion;
 pub mod config;
 pub mod dev;
+pub mod explain;
 pub mod get;
 pub mod graph;
 pub mod lint;
@@ -42,6 +43,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Error> {
         Command::Submit(options) => submit::run(options).await,
         Command::List(options) => list::run(options).await,
         Command::Get(options) => get::run(options).await,
+        Command::Explain(options) => explain::run(options).await,
         Command::Watch(options) => watch::run(options).await,
         Command::Cancel(options) => cancel::run(options).await,
         Command::Pause(options) => pause::run(options).await,

@@ -156,6 +156,18 @@ impl Context {
         }
     }
 
+    /// The number of the write that what stands at `path` came by. The fields of a task have one write.
+    #[must_use]
+    pub fn write_of(&self, path: &str) -> Option<u64> {
+        match path.strip_prefix("task.") {
+            Some(below) => {
+                let task: TaskName = below.split('.').next()?.parse().ok()?;
+                self.outcomes.get(&task).map(|entry| entry.write)
+            }
+            None => self.values.get(path).map(|entry| entry.write),
+        }
+    }
+
     /// Bytes of JSON that its values stand for.
     #[must_use]
     pub fn bytes(&self) -> u64 {

@@ -7,14 +7,15 @@
 //! Parts, in reading order: [`fact`] is what can happen, [`run`] and `live` what it amounts to, `evolve` how one becomes
 //! the other, `admit` how a run begins, `decide` what follows from an outcome, `start` how tasks begin, `signal` how they
 //! wait, `call` how they run children, `claim` how they are begun once at the most, `end` how they end, `items` and [`fanout`] how a task with items goes on, `hold`
-//! how work is held back, `close` how a run ends, `again` how it is done again, and `view` and `manifest` what others
-//! get to see of it.
+//! how work is held back, `close` how a run ends, `again` how it is done again, `view` and `manifest` what others
+//! get to see of it, and [`explain`] what a task was given and from where.
 
 pub mod fact;
 pub mod fanout;
 pub mod run;
 
 pub mod again;
+pub mod explain;
 
 mod admit;
 mod call;

@@ -8,6 +8,7 @@ use std::{
 use proto::{failure::Failure, id::TaskName, work::Phase};
 use tera::{Tera, value::Key};
 
+pub use self::leaves::Rendered;
 pub use crate::template::compile::TemplateProblem;
 use crate::{
     snapshot::Scope,
@@ -21,6 +22,8 @@ use crate::{
     },
     value::Value,
 };
+
+mod leaves;
 
 /// A workflow and its compiled templates. Immutable; share it behind an `Arc`.
 #[derive(Debug)]

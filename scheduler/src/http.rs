@@ -26,6 +26,7 @@ use crate::{
 };
 
 mod context;
+mod explain;
 mod orders;
 mod problem;
 mod runs;
@@ -90,6 +91,7 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/runs", get(runs::list).post(runs::submit))
         .route("/api/v1/runs/{id}", get(runs::show))
         .route("/api/v1/runs/{id}/facts", get(runs::facts))
+        .route("/api/v1/runs/{id}/explain", get(explain::show))
         .route("/api/v1/runs/{id}/events", get(runs::follow))
         .route("/api/v1/runs/{id}/timeline", get(runs::timeline))
         .route("/api/v1/runs/{id}/context", get(context::context))

@@ -5,6 +5,7 @@ use proto::{
     manifest::Manifest,
     value::ValueRef,
     view::{self, Summary},
+    work::Status,
 };
 
 use super::{
@@ -147,11 +148,15 @@ impl Run {
     }
 
     fn status_of(&self, latest: &Latest) -> &'static str {
-        match (latest.ended, self.live.get(&latest.instance).map(|live| &live.at)) {
-            (Some(status), _) => status.as_str(),
-            (None, Some(At::Waiting(_) | At::Delayed(_) | At::BackingOff(_))) => "waiting",
-            (None, Some(_)) if self.is_held(latest.instance) => "waiting",
-            (None, _) => "running",
+        latest.ended.map_or_else(|| self.status_of_live(latest.instance), Status::as_str)
+    }
+
+    /// Where a task is that has not ended.
+    pub(super) fn status_of_live(&self, instance: Instance) -> &'static str {
+        match self.live.get(&instance).map(|live| &live.at) {
+            Some(At::Waiting(_) | At::Delayed(_) | At::BackingOff(_)) => "waiting",
+            Some(_) if self.is_held(instance) => "waiting",
+            Some(_) | None => "running",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod book;
 mod check;
 mod drive;
+mod explained;
 mod fan;
 mod flow;
 mod generate;
