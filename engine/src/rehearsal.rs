@@ -36,7 +36,10 @@ use self::{
     script::{RerunFrom, Script, Take},
     stage::Stage,
 };
-use crate::{machine::again, program::Program};
+use crate::{
+    machine::{again, fact::Fact},
+    program::Program,
+};
 
 /// Steps of the machine that one rehearsal takes at the most: a retry without an end is noticed by it.
 const STEPS_MAX: usize = 1_000_000;
@@ -100,6 +103,8 @@ pub struct Outcome {
     pub unused: Vec<Unused>,
     /// What became of it when it was run again.
     pub rerun: Option<Box<Rerun>>,
+    /// Everything that happened to it, in order: of this its state is made.
+    pub facts: Vec<Fact>,
 }
 
 /// The child runs of one workflow.

@@ -75,7 +75,6 @@ impl Error {
 }
 
 /// What one run asks of another.
-#[expect(clippy::large_enum_variant, reason = "they are few, and each is moved once")]
 enum Other {
     /// A child run is to be accepted.
     Spawn(Box<Accepted>),

@@ -17,7 +17,7 @@ use super::{
 
 /// What is to be seen when nothing happens on `stage` any more.
 pub(super) fn outcome(stage: &Stage<'_>) -> Outcome {
-    let Player { program, run, record, .. } = stage.main();
+    let Player { program, run, record, facts, .. } = stage.main();
     let workflow = program.workflow();
     let own = WorkKey { run: run.id().clone(), task: None, phase: Phase::Output, serial: 0 };
     let published = run.manifest(workflow, &own, ["workflow"]).into_iter().filter_map(|(path, value)| {
@@ -35,6 +35,7 @@ pub(super) fn outcome(stage: &Stage<'_>) -> Outcome {
         children: children(stage),
         unused: unused(stage),
         rerun: None,
+        facts: facts.clone(),
     }
 }
 

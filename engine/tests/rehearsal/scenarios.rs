@@ -36,6 +36,31 @@ fn every_scenario_comes_out_as_its_script_says() {
     assert!(played >= SCRIPTS_MIN, "only {played} scripts are left");
 }
 
+/// What became of the first script of each workflow, by the name of that script. Plays it, whether or not it holds.
+pub fn firsts() -> Vec<(String, Arc<Program>, rehearsal::Outcome)> {
+    let first = |(workflow, scenario): (PathBuf, Scenario)| {
+        let Scenario { children, scripts } = scenario;
+        let programs: Vec<Arc<Program>> =
+            std::iter::once(&workflow).chain(&children).map(|path| compile(path).expect("it compiles")).collect();
+        let workflows: Vec<_> = programs[1..].iter().map(|program| program.workflow()).collect();
+        let path = scripts.first().expect("a script plays it");
+        let name = path.display().to_string();
+        let script = parse::script(&read(path), &name, programs[0].workflow(), &workflows).expect("it can be read");
+        let topic = workflow.parent().and_then(Path::file_name).expect("a topic").to_string_lossy().into_owned();
+        let case = path.file_name().expect("a name").to_string_lossy().replace(".script.yaml", "");
+        let outcome = rehearsal::play(&programs, &script).expect("it ends");
+        (format!("{topic}.{case}"), programs[0].clone(), outcome)
+    };
+    scenarios().into_iter().map(first).collect()
+}
+
+/// The source of a workflow of the corpus.
+pub fn source(history: &str) -> String {
+    let (topic, case) = history.split_once('.').expect("a topic");
+    let (workflow, _) = case.split_once('.').unwrap_or((case, ""));
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/scenarios/{topic}/{workflow}.yaml")))
+}
+
 fn play(workflow: &Path, children: &[PathBuf], script: &Path) -> Result<(), String> {
     let programs: Vec<Arc<Program>> = std::iter::once(workflow)
         .chain(children.iter().map(PathBuf::as_path))
