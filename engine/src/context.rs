@@ -34,7 +34,7 @@ pub struct Outcome {
     pub status: Status,
     /// `attempts`.
     pub attempts: u32,
-    /// `result`, unless it did not come to one.
+    /// `result`; null when it did not come to one.
     pub result: Option<ValueRef>,
     /// `error`, unless it succeeded.
     pub error: Option<ValueRef>,
@@ -50,7 +50,7 @@ impl Outcome {
             ("attempts", whole(Json::of(&self.attempts))),
             ("error", self.error.clone()),
             ("item_errors", self.item_errors.clone()),
-            ("result", self.result.clone()),
+            ("result", Some(self.result.clone().unwrap_or_else(ValueRef::null))),
             ("status", whole(Json::of(self.status.as_str()))),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value?)))
@@ -263,12 +263,12 @@ mod tests {
             context.set(path, 1, number(1));
         }
         let paths = |path: &str| manifest(&context, path).into_keys().collect::<Vec<_>>();
-        assert_eq!(paths("task.a"), ["task.a.attempts", "task.a.error", "task.a.status"]);
+        assert_eq!(paths("task.a"), ["task.a.attempts", "task.a.error", "task.a.result", "task.a.status"]);
         assert_eq!(paths("task.a.error"), ["task.a.error"]);
-        assert_eq!(paths("task").len(), 9);
+        assert_eq!(paths("task").len(), 12);
         assert_eq!(paths("workflow.x"), ["workflow.x"]);
         assert_eq!(paths("workflow").len(), 2);
         assert!(paths("task.c").is_empty());
-        assert!(paths("task.a.result").is_empty());
+        assert_eq!(manifest(&context, "task.a.result")["task.a.result"], ValueRef::null());
     }
 }

@@ -10,7 +10,7 @@ mod expression;
 mod field;
 mod graph;
 mod habits;
-mod keys;
+pub(crate) mod keys;
 mod load;
 mod outcome;
 pub(crate) mod places;
@@ -21,7 +21,7 @@ mod script;
 mod suggest;
 mod task;
 mod tasks;
-mod transition;
+pub(crate) mod transition;
 mod yaml;
 
 pub(crate) use self::suggest::suggest;
@@ -86,12 +86,12 @@ pub fn data(source: &str, file: &str) -> Result<Json, Diagnostics> {
     }
 }
 
-/// Reads the script in `source`, which messages call `file`, for a rehearsal of `workflow`.
+/// Reads the script in `source`, which messages call `file`, for a rehearsal of `workflow` with these `children`.
 ///
 /// # Errors
 /// Every error of the file, in file order.
-pub fn script(source: &str, file: &str, workflow: &Workflow) -> Result<Script, Diagnostics> {
-    script::read(source, file, workflow)
+pub fn script(source: &str, file: &str, workflow: &Workflow, children: &[&Workflow]) -> Result<Script, Diagnostics> {
+    script::read(source, file, workflow, children)
 }
 
 /// The test that `condition` is, when it asks for nothing but how a task ended.

@@ -311,6 +311,15 @@ mod tests {
     }
 
     #[test]
+    fn the_idempotency_key_is_the_same_for_every_attempt() {
+        let key = |text: &str, item| text.parse::<WorkKey>().expect("valid").idempotency_key(item);
+        assert_eq!(key("r/probe#3/act.1", None), "r/probe#3");
+        assert_eq!(key("r/probe#3/act.2", None), "r/probe#3");
+        let item = Some(crate::id::ItemIndex(7));
+        assert_eq!([key("r/probe#3/act.1", item), key("r/probe#3/act.9", item)], ["r/probe#3[7]", "r/probe#3[7]"]);
+    }
+
+    #[test]
     fn phase_names_follow_their_order() {
         for (phase, name) in Phase::NAMES {
             assert_eq!(phase.as_str(), name);

@@ -40,7 +40,7 @@ name: reader
 parameters:
   words: { type: array, required: true }
 tasks:
-  many: { action: core.fail, input: { message: never }, join: 1 }
+  many: { action: core.fail, input: { message: never }, next: [{ publish: { first: 0 } }] }
   read:
     action: core.echo
     input: { message: \"{{ workflow.first }} {{ parameters.words | length }} {{ task.many.status }}\" }

@@ -51,7 +51,7 @@ pub fn rerun(spec: &Workflow, history: &[Fact], heir: Heir, again: &Again, now: 
         let message = format!("the run is a child of {}: rerun that one", parent.run);
         return Err(Failure::new("child_run", message));
     }
-    let lineage = Lineage::of(history);
+    let lineage = Lineage::of(spec, history);
     let plan = Plan::of(spec, &lineage, again)?;
     let facts = plan.copy(spec, &old, history, heir, now);
     let mut run = replay(spec, &facts).expect("the first fact accepts it");
@@ -70,6 +70,8 @@ struct Lineage {
     ends: BTreeMap<Instance, Outcome>,
     /// The task whose end made the run fail.
     cause: Option<Instance>,
+    /// The start of the task of `finally`.
+    finale: Option<Instance>,
 }
 
 /// How a start of a task ended.
@@ -84,7 +86,7 @@ enum Outcome {
 }
 
 impl Lineage {
-    fn of(history: &[Fact]) -> Self {
+    fn of(spec: &Workflow, history: &[Fact]) -> Self {
         let mut lineage = Self::default();
         let mut passes: BTreeMap<(TaskIndex, u32), BTreeSet<Instance>> = BTreeMap::new();
         let mut is_closing = false;
@@ -98,8 +100,10 @@ impl Lineage {
                 }
                 What::Failing { dropped, failure, .. } => {
                     is_closing = true;
-                    // The end that fails a run is the fact before.
-                    lineage.cause = last_ended.filter(|_| failure.task.is_some());
+                    // The end that fails a run is the fact before. One that leaves a join unsatisfied does not: the
+                    // failure is that of the join then.
+                    let name = |instance: &Instance| &spec.task(lineage.tasks[instance]).name;
+                    lineage.cause = last_ended.filter(|last| failure.task.as_ref() == Some(name(last)));
                     lineage.ends.extend(dropped.iter().map(|instance| (*instance, Outcome::Undone)));
                 }
                 What::Canceling { dropped, .. } => {
@@ -128,8 +132,8 @@ impl Lineage {
                 | What::Pausing { .. }
                 | What::Resuming
                 | What::Concluding
-                | What::Finalizing { .. }
                 | What::Finished { .. } => last_ended = None,
+                What::Finalizing { start, .. } => lineage.finale = Some(start.instance),
             }
         }
         lineage
@@ -200,7 +204,9 @@ impl Plan {
             let not_run = || Failure::new("task_not_run", format!("task `{name}` was never started in this run"));
             roots.insert(last.ok_or_else(not_run)?);
         }
-        let gone = lineage.descendants(&roots);
+        let mut gone = lineage.descendants(&roots);
+        // Each run has one of its own.
+        gone.extend(lineage.finale);
         let again_set: BTreeSet<Instance> =
             roots.into_iter().filter(|root| !gone.contains(root) && lineage.tasks.contains_key(root)).collect();
         let settled: BTreeSet<Instance> =

@@ -114,8 +114,11 @@ impl Turn<'_> {
         self.end_with(instance, ending, settlement.published, follows);
     }
 
-    /// Ends a task whose transitions could not be asked: the run fails there.
-    pub(super) fn end_unable(&mut self, instance: Instance, ending: Ending, unable: Failure) {
+    /// Ends a task whose transitions could not be asked: the run fails there, and says what the task had failed by.
+    pub(super) fn end_unable(&mut self, instance: Instance, ending: Ending, mut unable: Failure) {
+        if let Some(Failure { code, message, .. }) = &ending.failure {
+            unable.message.push_str(&format!("; the task itself had failed: {code}: {message}"));
+        }
         self.end_with(instance, ending, BTreeMap::new(), Follows::Failure(unable));
     }
 

@@ -103,10 +103,7 @@ impl Run {
                 self.begin(spec, vars, starts);
             }
             What::Pausing { reason } => self.pause = Some(Pause { reason: reason.clone() }),
-            What::Resuming => {
-                self.pause = None;
-                self.held_own = false;
-            }
+            What::Resuming => (self.pause, self.held_own) = (None, false),
             What::Ended(ended) => self.end(spec, ended),
             What::Failing { failure, dropped, stops } => {
                 self.failure = Some(failure.clone());
@@ -132,8 +129,7 @@ impl Run {
                 self.start(spec, start, self.merged.clone());
             }
             What::Finished { status, output, failure } => {
-                self.stage = Stage::Ended;
-                self.failure.clone_from(failure);
+                (self.stage, self.failure) = (Stage::Ended, failure.clone());
                 self.finished = Some(Finished { at: fact.at, status: *status, output: output.clone() });
             }
             What::Returned { instance: None, .. } => self.take_back_own(),
@@ -382,12 +378,14 @@ impl Run {
     fn end(&mut self, spec: &Workflow, ended: &Ended) {
         let live = self.remove(spec, ended.instance).expect("a task ends once, while it lives");
         let fan = live.fan_out();
+        // Where the list could not be made no item failed.
+        let none = || spec.task(live.task).items.as_ref().map(|_| ValueRef::Inline(json_of::<[(); 0]>(&[])));
         let outcome = Outcome {
             status: ended.status,
             attempts: live.attempt,
             result: fan.map_or_else(|| ended.result.clone(), |fan| Some(fan.result())),
             error: ended.error.clone(),
-            item_errors: fan.map(FanOut::item_errors),
+            item_errors: fan.map(FanOut::item_errors).or_else(none),
         };
         let counts = fan.map(FanOut::counts);
         let (task, mut context) = (live.task, live.context);

@@ -14,7 +14,7 @@ impl Run {
     pub(super) fn hold(&mut self, instance: Instance, stage: Entry) {
         if self.pause.is_some() {
             self.held.insert(instance);
-        } else if stage == Entry::Act && !self.has_room() {
+        } else if stage == Entry::Act && !self.has_room_for_new() {
             self.queued.insert(instance);
         }
     }
@@ -24,7 +24,7 @@ impl Run {
         let was_held = self.held.remove(&instance);
         self.queued.remove(&instance);
         let is_acting = self.live.get(&instance).is_some_and(|live| live.at == At::Acting);
-        if was_held && is_acting && !self.has_room() {
+        if was_held && is_acting && !self.has_room_for_new() {
             self.queued.insert(instance);
         }
     }

@@ -346,9 +346,18 @@ impl Run {
         self.concurrency.is_none_or(|bound| self.flying < bound)
     }
 
-    /// How many tasks and items more may be in flight.
+    /// Whether a task that has just begun could be sent now: nobody overtakes one that has waited for room.
+    pub(super) fn has_room_for_new(&self) -> bool {
+        self.has_room() && self.queued.is_empty()
+    }
+
+    /// How many items more may be in flight. Tasks that wait for room come first.
     pub(super) fn room(&self) -> u32 {
-        self.concurrency.map_or(u32::MAX, |bound| bound.saturating_sub(self.flying))
+        match self.concurrency {
+            None => u32::MAX,
+            Some(_) if !self.queued.is_empty() => 0,
+            Some(bound) => bound.saturating_sub(self.flying),
+        }
     }
 
     /// Whether the work that `instance` waits for has not been sent.

@@ -2,7 +2,7 @@
 
 /// A map of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Workflow,
     /// A task in a map of tasks.
     Task,
@@ -18,7 +18,7 @@ pub(super) enum Place {
 
 impl Place {
     /// The keys that belong there.
-    pub(super) fn keys(self) -> &'static [&'static str] {
+    pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Workflow => &WORKFLOW,
             Self::Task => &NAMED_TASK[1..],

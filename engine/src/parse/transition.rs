@@ -13,7 +13,7 @@ use super::{
 use crate::spec::{Field, OutcomeTest, Span, Target, TaskIndex, Transition, When};
 
 /// What `do` can say besides the name of a task, so that no task is called so.
-pub(super) const RESERVED: [&str; 4] = ["noop", "continue", "fail", "retry"];
+pub(crate) const RESERVED: [&str; 4] = ["noop", "continue", "fail", "retry"];
 
 /// The tasks of the file by name.
 #[derive(Default)]

@@ -201,7 +201,7 @@ fn told(code: &str, files: &[String], play: Option<&str>) -> Diagnostics {
     let workflows: Vec<_> = programs.iter().map(|program| program.workflow()).collect();
     match (&compiled[0], play) {
         (Err(found), _) => found.clone(),
-        (Ok(_), Some(play)) => script(play, &file, workflows[0]).expect_err(code),
+        (Ok(_), Some(play)) => script(play, &file, workflows[0], &workflows[1..]).expect_err(code),
         (Ok((program, warnings)), None) => {
             let mut found = warnings.clone();
             found.extend(lint::check_among(program, &files[0], &file, &super::lint::actions(), &workflows));

@@ -377,13 +377,15 @@ impl<'f> Book<'f> {
         };
         self.started[id as usize - 1].1 = Some(end.status);
         let write = self.write();
-        let result = fan.as_ref().map_or_else(|| end.result.clone(), |fan| Some(fan.results()));
+        let result = fan.as_ref().map_or_else(|| end.result.clone().unwrap_or_default(), Fan::results);
+        // Where the list could not be made no item failed.
+        let none = || self.flow.steps[task].has_items().then(|| json!([]));
         for (field, value) in [
             ("status", Some(json!(end.status.as_str()))),
             ("attempts", Some(json!(attempts))),
-            ("result", result),
+            ("result", Some(result)),
             ("error", end.error.clone()),
-            ("item_errors", fan.as_ref().map(Fan::item_errors)),
+            ("item_errors", fan.as_ref().map(Fan::item_errors).or_else(none)),
         ] {
             seen.set(format!("task.t{task}.{field}"), write, value);
         }

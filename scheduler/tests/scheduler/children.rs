@@ -77,6 +77,25 @@ async fn a_child_runs_for_its_task() {
 }
 
 #[tokio::test]
+async fn a_run_keeps_what_was_registered_when_it_was_accepted() {
+    let mut site = Site::memory().await;
+    let old = "name: parent\ntasks:\n  first: { action: core.echo, input: { message: 1 }, next: [{ do: call }] }\n  call: { workflow: child }\n";
+    register(&site, "parent", old).await;
+    register(&site, "child", CHILD).await;
+    site.submit(&json!({ "workflow": "parent", "id": "r" })).await;
+    assert_eq!(site.answer().await.1["status"], "accepted");
+    register(&site, "parent", &PARENT.replace("done", "other")).await;
+    register(&site, "child", &CHILD.replace("hello", "good bye")).await;
+    let (work, delivery) = site.work().await;
+    assert_eq!((work.key.to_string().as_str(), work.definition), ("r/first#1/act.1", Stored::of(old.as_bytes())));
+    site.report(&work, acted_with(value(&json!(1)), &[0])).await;
+    delivery.ack();
+    let (work, _delivery) = site.work().await;
+    assert_eq!(work.key.to_string(), "r/call#2/act.1");
+    assert_eq!((work.definition, work.child), (Stored::of(old.as_bytes()), Some(Stored::of(CHILD.as_bytes()))));
+}
+
+#[tokio::test]
 async fn children_of_items_are_counted_one_by_one_and_a_crash_changes_nothing() {
     let mut site = Site::sqlite().await;
     register(&site, "child", CHILD).await;
