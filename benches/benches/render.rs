@@ -9,7 +9,7 @@ use engine::{
     evaluate,
     program::Program,
     snapshot::{Scope, Snapshot},
-    spec::{Field, Items, Node, SiteId, Span, Task, TaskIndex, Text, Workflow},
+    spec::{Call, Field, Items, Node, OnItemError, OnLost, Pool, SiteId, Span, Task, TaskIndex, Text, Workflow},
     value::Value,
 };
 use proto::{id::ItemIndex, json::Json};
@@ -41,9 +41,11 @@ fn program(input: &[(&str, &str)]) -> Program {
     let task = |n: usize, input, items| Task {
         name: format!("t{n}").parse().expect("valid"),
         span: Span::default(),
-        action: "core.noop".to_owned(),
+        call: Call::Action("core.noop".to_owned()),
+        wait_for: None,
+        on_lost: OnLost::Retry,
         input,
-        pool: "default".parse().expect("valid"),
+        pool: Pool::Named("default".parse().expect("valid")),
         join: None,
         items,
         retry: None,
@@ -53,7 +55,8 @@ fn program(input: &[(&str, &str)]) -> Program {
         inbound: Vec::new(),
     };
     let empty = || Node::Literal(Json::canonical(b"[]").expect("valid"));
-    let items = Items { list: field(1, empty()), concurrency: None, tolerate: None };
+    let on_error = OnItemError::Continue;
+    let items = Items { list: field(1, empty()), concurrency: None, tolerate: None, on_error };
     let mut tasks = vec![task(0, field(0, Node::Map(entries)), Some(items))];
     tasks.extend((1..TASKS).map(|n| task(n, field(u32::try_from(n).expect("few") + 1, empty()), None)));
     let sites = u32::try_from(TASKS).expect("few") + 1;
@@ -66,6 +69,10 @@ fn program(input: &[(&str, &str)]) -> Program {
         tasks,
         entries: Vec::new(),
         output: Vec::new(),
+        timeout: None,
+        concurrency: None,
+        exclusive: Vec::new(),
+        finally: None,
         sites,
     })
     .expect("the templates are right")

@@ -6,8 +6,8 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, get, graph, lint, list, register, run, schedule, scheduler, submit, test,
-        watch, worker, workflows,
+        cancel, completion, config, dev, explain, get, graph, lint, list, pause, register, rerun, resume, run,
+        schedule, scheduler, signal, submit, test, watch, worker, workflows,
     },
     ending::Error,
     layers::{self, Layers},
@@ -51,10 +51,20 @@ pub enum Command {
     List(list::Options),
     /// Show a run
     Get(get::Options),
+    /// Show what a task was given, and from where
+    Explain(explain::Options),
     /// Follow a run to its end
     Watch(watch::Options),
     /// Cancel a run
     Cancel(cancel::Options),
+    /// Let a run rest: nothing more of it begins
+    Pause(pause::Options),
+    /// Let a run that rests go on
+    Resume(resume::Options),
+    /// Tell a run something that it waits for, or will
+    Signal(signal::Options),
+    /// Do a run again, from what failed
+    Rerun(rerun::Options),
     /// Run a registered workflow by the clock
     Schedule(schedule::Options),
     /// Check workflow files
@@ -100,8 +110,13 @@ impl Command {
             | Self::Submit(_)
             | Self::List(_)
             | Self::Get(_)
+            | Self::Explain(_)
             | Self::Watch(_)
             | Self::Cancel(_)
+            | Self::Pause(_)
+            | Self::Resume(_)
+            | Self::Signal(_)
+            | Self::Rerun(_)
             | Self::Schedule(_)
             | Self::Lint(_)
             | Self::Graph(_)

@@ -1,17 +1,18 @@
 //! The scheduler's HTTP interface, from the side of those who call it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::{Stream, StreamExt, stream::BoxStream};
 use proto::{
     codec,
-    id::{Digest, RunId, ScheduleName, WorkflowName},
+    explain::ExplainDocument,
+    id::{Digest, KeyName, RunId, ScheduleName, TaskName, WorkflowName},
     job::{Answer, Message, Problem},
     json::Json,
     limits::VALUE_BYTES_MAX,
     schedule::{Definition, ScheduleDocument, SchedulesDocument},
     time::Timestamp,
-    view::{ListDocument, Run, RunDocument},
+    view::{ContextDocument, ItemsDocument, ListDocument, Run, RunDocument, TimelineDocument},
 };
 use reqwest::{Method, Request, Response, StatusCode, Url, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -47,6 +48,23 @@ pub struct Registered {
     pub name: WorkflowName,
     pub digest: Digest,
     pub registered_at: Timestamp,
+}
+
+/// What is done again of a run: the body of `POST /api/v1/runs/{id}/rerun`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Again {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<TaskName>,
+    pub failed_items: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_id: Option<RunId>,
+}
+
+/// A fact about a run, as `GET /api/v1/runs/{id}/facts` has it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Happened {
+    pub at: Timestamp,
+    pub what: Json,
 }
 
 /// What the scheduler says when it refuses.
@@ -130,8 +148,66 @@ impl Client {
 
     /// Cancels a run.
     pub async fn cancel(&self, id: &RunId, reason: Option<&str>) -> Result<Answer, Error> {
-        let body = codec::encode(&std::collections::BTreeMap::from([("reason", reason)]));
-        self.call(Method::POST, &["api", "v1", "runs", id.as_str(), "cancel"], &[], body).await
+        self.order(id, &["cancel"], codec::encode(&BTreeMap::from([("reason", reason)]))).await
+    }
+
+    /// Lets a run rest.
+    pub async fn pause(&self, id: &RunId, reason: Option<&str>) -> Result<Answer, Error> {
+        self.order(id, &["pause"], codec::encode(&BTreeMap::from([("reason", reason)]))).await
+    }
+
+    /// Lets a run that rests go on.
+    pub async fn resume(&self, id: &RunId) -> Result<Answer, Error> {
+        self.order(id, &["resume"], Vec::new()).await
+    }
+
+    /// Tells a run something. With a `signal_id` it is told once, however often this is called.
+    pub async fn signal(
+        &self,
+        id: &RunId,
+        name: &KeyName,
+        payload: &Json,
+        signal_id: Option<&str>,
+    ) -> Result<Answer, Error> {
+        let path = ["api", "v1", "runs", id.as_str(), "signals", name.as_str()];
+        let query: Vec<_> = signal_id.map(|id| ("id", id.to_owned())).into_iter().collect();
+        self.call(Method::POST, &path, &query, payload.as_bytes().to_vec()).await
+    }
+
+    /// Does a run again.
+    pub async fn rerun(&self, id: &RunId, again: &Again) -> Result<Answer, Error> {
+        self.order(id, &["rerun"], codec::encode(again)).await
+    }
+
+    async fn order(&self, id: &RunId, order: &[&str], body: Vec<u8>) -> Result<Answer, Error> {
+        let path = [&["api", "v1", "runs", id.as_str()], order].concat();
+        self.call(Method::POST, &path, &[], body).await
+    }
+
+    /// Everything that happened to a run, in order.
+    pub async fn facts(&self, id: &RunId) -> Result<Vec<Happened>, Error> {
+        self.get(&["api", "v1", "runs", id.as_str(), "facts"], &[]).await
+    }
+
+    /// When each task of a run started and ended.
+    pub async fn timeline(&self, id: &RunId) -> Result<TimelineDocument, Error> {
+        self.get(&["api", "v1", "runs", id.as_str(), "timeline"], &[]).await
+    }
+
+    /// Everything that a run has come to know.
+    pub async fn context(&self, id: &RunId) -> Result<ContextDocument, Error> {
+        self.get(&["api", "v1", "runs", id.as_str(), "context"], &[]).await
+    }
+
+    /// A page of the items of a run that failed.
+    pub async fn failed_items(&self, id: &RunId, page: u32) -> Result<ItemsDocument, Error> {
+        let query = [("status", "failed".to_owned()), ("page", page.to_string())];
+        self.get(&["api", "v1", "runs", id.as_str(), "items"], &query).await
+    }
+
+    /// What a task of a run was given.
+    pub async fn explain(&self, id: &RunId, query: &[(&str, String)]) -> Result<ExplainDocument, Error> {
+        self.get(&["api", "v1", "runs", id.as_str(), "explain"], query).await
     }
 
     /// Every registered workflow.

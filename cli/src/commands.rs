@@ -4,14 +4,19 @@ pub mod cancel;
 pub mod completion;
 pub mod config;
 pub mod dev;
+pub mod explain;
 pub mod get;
 pub mod graph;
 pub mod lint;
 pub mod list;
+pub mod pause;
 pub mod register;
+pub mod rerun;
+pub mod resume;
 pub mod run;
 pub mod schedule;
 pub mod scheduler;
+pub mod signal;
 pub mod submit;
 pub mod test;
 pub mod watch;
@@ -38,8 +43,13 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Error> {
         Command::Submit(options) => submit::run(options).await,
         Command::List(options) => list::run(options).await,
         Command::Get(options) => get::run(options).await,
+        Command::Explain(options) => explain::run(options).await,
         Command::Watch(options) => watch::run(options).await,
         Command::Cancel(options) => cancel::run(options).await,
+        Command::Pause(options) => pause::run(options).await,
+        Command::Resume(options) => resume::run(options).await,
+        Command::Signal(options) => signal::run(options).await,
+        Command::Rerun(options) => rerun::run(options).await,
         Command::Schedule(options) => schedule::run(options).await,
         Command::Lint(options) => lint::run(&options),
         Command::Graph(options) => graph::run(&options),

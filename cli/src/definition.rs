@@ -57,9 +57,11 @@ impl Definition {
         self.program
     }
 
-    /// Shows on stderr what the file says and hardly means. Such a file is run all the same.
-    pub fn show_doubts(&self, file: &Path) {
-        show(&lint::check(&self.program, &self.source, &file.display().to_string(), &actions()));
+    /// Shows on stderr what the file says and hardly means, where `workflows` are all that are looked at together. Such
+    /// a file is run all the same.
+    pub fn show_doubts(&self, file: &Path, workflows: &[&Workflow]) {
+        let name = file.display().to_string();
+        show(&lint::check_among(&self.program, &self.source, &name, &builtin_actions(), workflows));
     }
 
     /// The workflow.
@@ -83,24 +85,46 @@ impl std::str::FromStr for Target {
     }
 }
 
-/// Everything that is to be said of a file.
-///
-/// # Errors
-/// When it cannot be read.
-pub fn check(file: &Path) -> Result<Diagnostics, Error> {
-    let source = read(file)?;
-    let name = file.display().to_string();
-    match Program::compile(&source, &name) {
-        Ok((program, mut warnings)) => {
-            warnings.extend(lint::check(&program, &source, &name, &actions()));
-            Ok(warnings)
-        }
-        Err(diagnostics) => Ok(diagnostics),
+/// A file that was read, and what compiling it came to.
+struct Checked {
+    name: String,
+    source: String,
+    program: Option<Program>,
+    found: Diagnostics,
+}
+
+impl Checked {
+    fn of(file: &Path) -> Result<Self, Error> {
+        let source = read(file)?;
+        let name = file.display().to_string();
+        let (program, found) = match Program::compile(&source, &name) {
+            Ok((program, warnings)) => (Some(program), warnings),
+            Err(diagnostics) => (None, diagnostics),
+        };
+        Ok(Self { name, source, program, found })
     }
 }
 
+/// Everything that is to be said of each of `files`, which are looked at together. `actions` are all that there are.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn check(files: &[PathBuf], actions: &Actions) -> Result<Vec<Diagnostics>, Error> {
+    let checked = files.iter().map(|file| Checked::of(file)).collect::<Result<Vec<_>, _>>()?;
+    let workflows: Vec<&Workflow> =
+        checked.iter().filter_map(|checked| checked.program.as_ref()).map(Program::workflow).collect();
+    let diagnostics = |Checked { name, source, program, found }: &Checked| {
+        let mut found = found.clone();
+        if let Some(program) = program {
+            found.extend(lint::check_among(program, source, name, actions, &workflows));
+        }
+        found
+    };
+    Ok(checked.iter().map(diagnostics).collect())
+}
+
 /// The inputs of the actions that are built in.
-fn actions() -> Actions {
+pub fn builtin_actions() -> Actions {
     let builtin = registry::Actions::builtin();
     let schema = |name: &str| Some((name.to_owned(), builtin.get(name)?.input_schema()));
     builtin.names().filter_map(schema).collect()

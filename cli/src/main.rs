@@ -3,7 +3,9 @@
 //! Reading order: `arguments` lists the commands, each in a file of its own under `commands`; `layers` puts the
 //! settings file under flags and environment, and `options` has the settings that several commands share. A command
 //! of a client reads its files by `definition` and `parameters`, talks to a scheduler through `client`, follows a run
-//! by `follow` and shows it by `progress`, `table` and `view`. A service is `embedded` or one of the two alone. What `lint` finds it prints by the module of that name. Every
+//! by `follow` and shows it by `progress`, `table`, `view`, `tree` and
+//! `history`. A service is `embedded` or one of the two alone. What `lint` and `explain` find
+//! they print by the modules of these names. Every
 //! command ends as an `Exit` or an `Error` of `ending`, and says things by `output`.
 
 mod arguments;
@@ -12,7 +14,9 @@ mod commands;
 mod definition;
 mod embedded;
 mod ending;
+mod explain;
 mod follow;
+mod history;
 mod interrupts;
 mod layers;
 mod lint;
@@ -24,6 +28,7 @@ mod progress;
 mod service;
 mod sse;
 mod table;
+mod tree;
 mod view;
 
 use std::{process::ExitCode, time::Duration};

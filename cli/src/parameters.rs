@@ -1,6 +1,10 @@
-//! `-p` and `-f`: values for a workflow's parameters.
+//! `-p` and `-f`: values for a workflow's parameters, or what a signal says.
 
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use engine::{parameters, spec::Workflow};
 use proto::{job::Problem, json::Json};
@@ -70,7 +74,21 @@ impl Given {
     /// # Errors
     /// With everything that is wrong.
     pub fn check(&self, workflow: &Workflow) -> Result<BTreeMap<String, Json>, Error> {
-        let mut given = self.of_file()?;
+        self.check_over(workflow, BTreeMap::new())
+    }
+
+    /// The same, with `known` for what is not given.
+    ///
+    /// # Errors
+    /// With everything that is wrong.
+    pub fn check_over(
+        &self,
+        workflow: &Workflow,
+        known: BTreeMap<String, Json>,
+    ) -> Result<BTreeMap<String, Json>, Error> {
+        let mut given = known;
+        given.retain(|name, _| workflow.parameters.iter().any(|parameter| parameter.name.as_str() == name));
+        given.extend(self.of_file()?);
         let mut problems = Vec::new();
         for Pair { name, value } in &self.pairs {
             let declared = workflow.parameters.iter().find(|parameter| parameter.name.as_str() == name.as_str());
@@ -106,30 +124,75 @@ impl Given {
     /// When the file cannot be read.
     pub fn unchecked(&self) -> Result<Unchecked, Error> {
         let mut values = self.of_file()?;
-        for Pair { name, value } in &self.pairs {
-            let value = match value {
-                Value::Json(json) => json.clone(),
-                Value::Text(text) => text_json(text),
-            };
-            values.insert(name.clone(), value);
-        }
+        values.extend(self.pairs.iter().map(Pair::as_it_stands));
         let coerce = self.pairs.iter().any(|pair| matches!(pair.value, Value::Text(_)));
         Ok(Unchecked { values, coerce })
     }
 
     fn of_file(&self) -> Result<BTreeMap<String, Json>, Error> {
         let Some(file) = &self.file else { return Ok(BTreeMap::new()) };
-        let name = file.display().to_string();
-        let source = definition::read(file)?;
-        let json = engine::parse::data(&source, &name).map_err(|diagnostics| {
-            definition::show(&diagnostics);
-            Error::usage(format!("{name} is not valid JSON or YAML"))
-        })?;
-        json.parse().map_err(|_| {
-            Error::usage(format!("{name} is no map of parameters"))
-                .with_help("write `name: value` lines, or a JSON object")
-        })
+        map_of(file, "parameters")
     }
+}
+
+/// What a signal says.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Payload")]
+pub struct Payload {
+    /// Field of the payload: a text as it stands; `NAME:=JSON` is literal; may be given several times
+    #[arg(short = 'p', long = "parameter", value_name = "NAME=VALUE")]
+    pairs: Vec<Pair>,
+    /// File with the payload, any JSON or YAML; with `-p` beside it a map, which they are added to
+    #[arg(short = 'f', long = "payload-file", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl Payload {
+    /// The payload: `null` when nothing is given.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn json(&self) -> Result<Json, Error> {
+        if self.pairs.is_empty() {
+            return self.file.as_deref().map_or_else(|| Ok(Json::null()), read_data);
+        }
+        let mut fields = match &self.file {
+            Some(file) => map_of(file, "fields")?,
+            None => BTreeMap::new(),
+        };
+        fields.extend(self.pairs.iter().map(Pair::as_it_stands));
+        Ok(Json::of(&fields).expect("texts and JSON are JSON"))
+    }
+}
+
+impl Pair {
+    fn as_it_stands(&self) -> (String, Json) {
+        let value = match &self.value {
+            Value::Json(json) => json.clone(),
+            Value::Text(text) => text_json(text),
+        };
+        (self.name.clone(), value)
+    }
+}
+
+/// A file of JSON or YAML that is no workflow.
+///
+/// # Errors
+/// When it cannot be read, or is neither.
+pub fn read_data(file: &Path) -> Result<Json, Error> {
+    let name = file.display().to_string();
+    let source = definition::read(file)?;
+    engine::parse::data(&source, &name).map_err(|diagnostics| {
+        definition::show(&diagnostics);
+        Error::usage(format!("{name} is not valid JSON or YAML"))
+    })
+}
+
+fn map_of(file: &Path, what: &str) -> Result<BTreeMap<String, Json>, Error> {
+    read_data(file)?.parse().map_err(|_| {
+        Error::usage(format!("{} is no map of {what}", file.display()))
+            .with_help("write `name: value` lines, or a JSON object")
+    })
 }
 
 fn text_json(text: &str) -> Json {

@@ -50,6 +50,11 @@ pub fn full(run: &Run, now: Timestamp, colour: Colour) -> String {
     line("run", Cell::plain(run.id.to_string()));
     line("workflow", Cell::plain(run.workflow.to_string()));
     line("status", status_cell(run.status.as_str(), colour));
+    for (name, other) in [("parent", &run.parent), ("rerun of", &run.ancestor)] {
+        if let Some(other) = other {
+            line(name, Cell::plain(other.to_string()));
+        }
+    }
     for (name, value) in &run.labels {
         line("label", Cell::plain(format!("{name}={value}")));
     }
@@ -121,10 +126,19 @@ fn tasks(run: &Run, colour: Colour) -> String {
             status_cell(&task.status, colour),
             Cell::plain(attempts(task)),
             Cell::plain(items(task)),
-            Cell::plain(task.error.as_ref().map(short).unwrap_or_default()),
+            Cell::plain(said(task)),
         ]);
     }
     table.render()
+}
+
+/// Why a task failed, or what it waits for.
+fn said(task: &Task) -> String {
+    match (&task.error, &task.waiting_for) {
+        (Some(error), _) => short(error),
+        (None, Some(signal)) => format!("waits for the signal {signal}"),
+        (None, None) => String::new(),
+    }
 }
 
 fn attempts(task: &Task) -> String {
@@ -135,7 +149,8 @@ fn attempts(task: &Task) -> String {
     }
 }
 
-fn items(task: &Task) -> String {
+/// `8/10, 2 failed, 1 running`, of a task with items.
+pub fn items(task: &Task) -> String {
     let Some(items) = &task.items else { return String::new() };
     let done = items.succeeded + items.failed;
     let mut text = format!("{done}/{}", items.total);
@@ -149,7 +164,12 @@ fn items(task: &Task) -> String {
 }
 
 pub fn status_cell(status: &str, colour: Colour) -> Cell {
-    Cell::painted(status, colour.paint(meaning(status), status))
+    Cell::painted(status, painted(status, colour))
+}
+
+/// A status in the colour of its meaning.
+pub fn painted(status: &str, colour: Colour) -> String {
+    colour.paint(meaning(status), status)
 }
 
 fn meaning(status: &str) -> Meaning {
@@ -163,12 +183,16 @@ fn meaning(status: &str) -> Meaning {
 
 /// A failure in a table: one line of it.
 fn short(failure: &Failure) -> String {
-    const CHARS_MAX: usize = 80;
     let line = failure.message.lines().next().unwrap_or_default();
-    let text = format!("{}: {line}", failure.code);
+    cut(&format!("{}: {line}", failure.code))
+}
+
+/// As much of `text` as fits into a table.
+pub fn cut(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
     match text.char_indices().nth(CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+        None => text.to_owned(),
     }
 }
 
@@ -194,8 +218,14 @@ mod tests {
         let document: RunDocument = serde_json::from_str(text).expect("a document");
         let mut run = document.run;
         let items = ItemCounts { total: 10, succeeded: 6, failed: 2, running: 1 };
-        let probe =
-            Task { status: "failed".into(), attempts: 2, instances: 1, items: Some(items), error: run.error.clone() };
+        let probe = Task {
+            status: "failed".into(),
+            attempts: 2,
+            instances: 1,
+            items: Some(items),
+            error: run.error.clone(),
+            ..Task::default()
+        };
         run.tasks.insert("probe".parse().expect("a name"), probe);
         run
     }

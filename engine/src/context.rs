@@ -5,6 +5,8 @@ use std::{ops::Bound, sync::Arc};
 use imbl::{OrdMap, ordmap::DiffItem};
 use proto::{id::TaskName, json::Json, manifest::Manifest, value::ValueRef, work::Status};
 
+use crate::spec::Workflow;
+
 /// An immutable map from paths such as `workflow.count` and `task.probe.result` to values. Cloning and writing share
 /// the rest.
 ///
@@ -32,7 +34,7 @@ pub struct Outcome {
     pub status: Status,
     /// `attempts`.
     pub attempts: u32,
-    /// `result`, unless it did not come to one.
+    /// `result`; null when it did not come to one.
     pub result: Option<ValueRef>,
     /// `error`, unless it succeeded.
     pub error: Option<ValueRef>,
@@ -48,7 +50,7 @@ impl Outcome {
             ("attempts", whole(Json::of(&self.attempts))),
             ("error", self.error.clone()),
             ("item_errors", self.item_errors.clone()),
-            ("result", self.result.clone()),
+            ("result", Some(self.result.clone().unwrap_or_else(ValueRef::null))),
             ("status", whole(Json::of(self.status.as_str()))),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value?)))
@@ -68,6 +70,56 @@ impl Context {
     /// Writes how `task` ended, in place of how it ended before.
     pub fn end(&mut self, task: &TaskName, write: u64, outcome: Outcome) {
         self.outcomes.insert(task.clone(), Entry { write, value: Arc::new(outcome) });
+    }
+
+    /// Writes what another run's context had at `path`. Of tasks, those that `spec` has too; what nothing here can read
+    /// is left out.
+    pub fn import(&mut self, spec: &Workflow, path: &str, write: u64, value: Arc<ValueRef>) {
+        let mut parts = path.splitn(3, '.');
+        match (parts.next(), parts.next(), parts.next()) {
+            (Some("task"), Some(name), Some(field)) => {
+                let name: Option<TaskName> = name.parse().ok();
+                if let Some(name) = name.filter(|name| spec.find(name).is_some()) {
+                    self.import_outcome(name, field, write, &value);
+                }
+            }
+            (Some("parameters" | "workflow" | "signal"), Some(_), None) => self.set(path, write, value),
+            _ => {}
+        }
+    }
+
+    fn import_outcome(&mut self, task: TaskName, field: &str, write: u64, value: &ValueRef) {
+        let known = self.outcomes.get(&task).map(|entry| entry.value.as_ref().clone());
+        let mut outcome = known.unwrap_or(Outcome {
+            status: Status::Succeeded,
+            attempts: 1,
+            result: None,
+            error: None,
+            item_errors: None,
+        });
+        let inline = |value: &ValueRef| match value {
+            ValueRef::Inline(json) => Some(json.clone()),
+            ValueRef::Stored(_) | ValueRef::List(_) => None,
+        };
+        match field {
+            "result" => outcome.result = Some(value.clone()),
+            "error" => outcome.error = Some(value.clone()),
+            "item_errors" => outcome.item_errors = Some(value.clone()),
+            "status" => outcome.status = inline(value).and_then(|json| json.parse().ok()).unwrap_or(outcome.status),
+            "attempts" => outcome.attempts = inline(value).and_then(|json| json.parse().ok()).unwrap_or(1),
+            _ => return,
+        }
+        self.end(&task, write, outcome);
+    }
+
+    /// Every path with its value, as a manifest of everything would say it.
+    #[must_use]
+    pub fn all(&self) -> Manifest {
+        let mut manifest = Manifest::new();
+        for root in ["parameters", "workflow", "signal", "task"] {
+            self.project(root, &mut manifest);
+        }
+        manifest
     }
 
     /// Takes over each path of `other` that was written later there. What both have from a common ancestor is not
@@ -101,6 +153,18 @@ impl Context {
             if is_whole {
                 manifest.insert(key.to_string(), entry.value.as_ref().clone());
             }
+        }
+    }
+
+    /// The number of the write that what stands at `path` came by. The fields of a task have one write.
+    #[must_use]
+    pub fn write_of(&self, path: &str) -> Option<u64> {
+        match path.strip_prefix("task.") {
+            Some(below) => {
+                let task: TaskName = below.split('.').next()?.parse().ok()?;
+                self.outcomes.get(&task).map(|entry| entry.write)
+            }
+            None => self.values.get(path).map(|entry| entry.write),
         }
     }
 
@@ -199,12 +263,12 @@ mod tests {
             context.set(path, 1, number(1));
         }
         let paths = |path: &str| manifest(&context, path).into_keys().collect::<Vec<_>>();
-        assert_eq!(paths("task.a"), ["task.a.attempts", "task.a.error", "task.a.status"]);
+        assert_eq!(paths("task.a"), ["task.a.attempts", "task.a.error", "task.a.result", "task.a.status"]);
         assert_eq!(paths("task.a.error"), ["task.a.error"]);
-        assert_eq!(paths("task").len(), 9);
+        assert_eq!(paths("task").len(), 12);
         assert_eq!(paths("workflow.x"), ["workflow.x"]);
         assert_eq!(paths("workflow").len(), 2);
         assert!(paths("task.c").is_empty());
-        assert!(paths("task.a.result").is_empty());
+        assert_eq!(manifest(&context, "task.a.result")["task.a.result"], ValueRef::null());
     }
 }

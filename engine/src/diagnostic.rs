@@ -1,8 +1,9 @@
 //! What is wrong with a workflow file: every problem at once, each with a code, a place, the source line and help.
 //!
-//! Reading order: a [`Diagnostic`] is one problem, [`Diagnostics`] those of a file; `excerpt` is the piece of the
-//! file that a rendered problem shows.
+//! Reading order: a [`Diagnostic`] is one problem, [`Diagnostics`] those of a file; [`codes`] says what each code is
+//! about, `excerpt` is the piece of the file that a rendered problem shows.
 
+pub mod codes;
 mod excerpt;
 
 use std::{fmt, sync::Arc};

@@ -2,13 +2,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use proto::{failure::Failure, id::KeyName, limits::ITEMS_MAX, work::Status};
+use proto::{
+    failure::Failure,
+    id::{KeyName, PoolName},
+    limits::ITEMS_MAX,
+    work::Status,
+};
 
 use crate::{
     duration,
     program::Program,
     snapshot::Scope,
-    spec::{Backoff, DurationField, Field, Node, Retry, Task, TaskIndex, When},
+    spec::{Backoff, DurationField, Field, Node, Pool, Retry, Target, TaskIndex, When},
     value::{self, Value},
 };
 
@@ -21,6 +26,28 @@ pub struct ItemList {
     pub concurrency: Option<u32>,
     /// How many may fail, counted out of the list's length.
     pub tolerate: u32,
+}
+
+/// What must be known before a run begins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PreparedRun {
+    /// Its vars, in order.
+    pub vars: Vec<(KeyName, Value)>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
+    /// At most so many tasks and items in flight, at least 1.
+    pub concurrency: Option<u32>,
+}
+
+/// What must be known before a task is sent, or waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreparedTask {
+    /// How long to wait before the first attempt.
+    pub delay: Duration,
+    /// How long to wait for its signal.
+    pub wait: Option<Duration>,
+    /// Whose workers run it, where that had to be evaluated.
+    pub pool: Option<PoolName>,
 }
 
 /// What follows an attempt, as far as `retry` decides it.
@@ -41,6 +68,8 @@ pub struct Settled {
     pub fired: Vec<u16>,
     /// What they publish: each key's last value.
     pub published: BTreeMap<KeyName, Value>,
+    /// `retry.count`, when one that fires says `retry`.
+    pub retries: Option<u32>,
 }
 
 /// The run's output, and why keys are not in it.
@@ -52,28 +81,43 @@ pub struct Output {
     pub left_out: Vec<Failure>,
 }
 
-/// The run's vars, in order: a later one reads those before.
+/// What must be known before a run begins: its vars in order, a later one reading those before, and its limits, which
+/// read all of them.
 ///
 /// # Errors
 /// The first that cannot be evaluated.
-pub fn vars(program: &Program, scope: &Scope) -> Result<Vec<(KeyName, Value)>, Failure> {
+pub fn prepare_run(program: &Program, scope: &Scope) -> Result<PreparedRun, Failure> {
+    let workflow = program.workflow();
     let mut scope = scope.clone();
-    let mut vars = Vec::new();
-    for (key, field) in &program.workflow().vars {
+    let mut prepared = PreparedRun { vars: Vec::new(), timeout: None, concurrency: None };
+    for (key, field) in &workflow.vars {
         let value = program.evaluate(field, &scope)?;
         scope.publish(key, value.clone());
-        vars.push((key.clone(), value));
+        prepared.vars.push((key.clone(), value));
     }
-    Ok(vars)
+    prepared.timeout = optional_duration(program, workflow.timeout.as_ref(), &scope)?;
+    let whole = |field| whole(field, &program.evaluate(field, &scope)?, 1);
+    prepared.concurrency = workflow.concurrency.as_ref().map(whole).transpose()?;
+    Ok(prepared)
 }
 
-/// How long to wait before the task's first attempt.
+/// What must be known before a task is sent, or waits.
 ///
 /// # Errors
-/// `template_error`, also when it is no duration.
-pub fn delay(program: &Program, task: TaskIndex, scope: &Scope) -> Result<Duration, Failure> {
+/// `template_error`, also when something is no duration or no name of a pool.
+pub fn prepare_task(program: &Program, task: TaskIndex, scope: &Scope) -> Result<PreparedTask, Failure> {
     let spec = program.workflow().task(task);
-    Ok(optional_duration(program, spec, spec.delay.as_ref(), scope)?.unwrap_or_default())
+    let at = |failure: Failure| failure.at(&spec.name);
+    let wait = spec.wait_for.as_ref().and_then(|wait| wait.timeout.as_ref());
+    let pool = match &spec.pool {
+        Pool::Named(_) => None,
+        Pool::Evaluated(field) => Some(pool(field, &program.evaluate(field, scope).map_err(at)?).map_err(at)?),
+    };
+    Ok(PreparedTask {
+        delay: optional_duration(program, spec.delay.as_ref(), scope).map_err(at)?.unwrap_or_default(),
+        wait: optional_duration(program, wait, scope).map_err(at)?,
+        pool,
+    })
 }
 
 /// The task's items.
@@ -117,7 +161,7 @@ pub fn input(program: &Program, task: TaskIndex, scope: &Scope) -> Result<Value,
 /// `template_error`, also when it is no duration.
 pub fn timeout(program: &Program, task: TaskIndex, scope: &Scope) -> Result<Option<Duration>, Failure> {
     let spec = program.workflow().task(task);
-    optional_duration(program, spec, spec.timeout.as_ref(), scope)
+    optional_duration(program, spec.timeout.as_ref(), scope).map_err(|failure| failure.at(&spec.name))
 }
 
 /// Whether an attempt that ended with `status` is tried again, after `retries_used` retries. `seed` decides the jitter.
@@ -147,8 +191,8 @@ pub fn retry(
             Status::Failed | Status::TimedOut | Status::Crashed | Status::Canceled => RetryDecision::Done,
         });
     }
-    let first = optional_duration(program, spec, retry.delay.as_ref(), scope)?.unwrap_or_default();
-    let most = optional_duration(program, spec, retry.max_delay.as_ref(), scope)?;
+    let first = optional_duration(program, retry.delay.as_ref(), scope).map_err(at)?.unwrap_or_default();
+    let most = optional_duration(program, retry.max_delay.as_ref(), scope).map_err(at)?;
     Ok(RetryDecision::Again(backoff(retry, first, most, retries_used, seed)))
 }
 
@@ -166,6 +210,11 @@ pub fn settle(program: &Program, task: TaskIndex, scope: &Scope, status: Status)
         if holds(program, &transition.when, scope, status).map_err(at)? {
             settled.fired.push(index);
         }
+    }
+    let says_retry = |index: &u16| spec.next[usize::from(*index)].targets.contains(&Target::Retry);
+    if let Some(retry) = spec.retry.as_ref().filter(|_| settled.fired.iter().any(says_retry)) {
+        let count = program.evaluate(&retry.count, scope).and_then(|value| whole(&retry.count, &value, 0));
+        settled.retries = Some(count.map_err(at)?);
     }
     let mut scope = scope.clone();
     for index in &settled.fired {
@@ -259,9 +308,15 @@ fn tolerated(field: &Field, value: &Value, length: u32) -> Result<u32, Failure> 
     }
 }
 
+/// The pool that `value` of `field` names.
+fn pool(field: &Field, value: &Value) -> Result<PoolName, Failure> {
+    let text = value.as_str().ok_or_else(|| format!("a pool is named by a text, not {}", value.kind()));
+    let pool = text.and_then(|text| text.parse::<PoolName>().map_err(|error| error.to_string()));
+    pool.map_err(|reason| Failure::new("template_error", format!("{}: {reason}", field.name)))
+}
+
 fn optional_duration(
     program: &Program,
-    task: &Task,
     field: Option<&DurationField>,
     scope: &Scope,
 ) -> Result<Option<Duration>, Failure> {
@@ -270,8 +325,7 @@ fn optional_duration(
         Some(DurationField::Known(duration)) => return Ok(Some(*duration)),
         Some(DurationField::Evaluated(field)) => field,
     };
-    let at = |failure: Failure| failure.at(&task.name);
-    let value = program.evaluate(field, scope).map_err(at)?;
+    let value = program.evaluate(field, scope)?;
     let read = match (value.as_str(), value.as_number()) {
         (Some(text), _) => duration::parse(text).map_err(|error| error.to_string()),
         (None, Some(seconds)) => duration::from_seconds(seconds).map_err(|error| error.to_string()),
@@ -279,11 +333,14 @@ fn optional_duration(
             Err(format!("a duration is a text such as `1m30s` or a number of seconds, not {}", value.kind()))
         }
     };
-    read.map(Some).map_err(|reason| at(Failure::new("template_error", format!("{}: {reason}", field.name))))
+    read.map(Some).map_err(|reason| Failure::new("template_error", format!("{}: {reason}", field.name)))
 }
 
 /// The delay before the next retry, when `retries_used` were used before.
-fn backoff(retry: &Retry, first: Duration, most: Option<Duration>, retries_used: u32, seed: u64) -> Duration {
+///
+/// `seed` decides the jitter.
+#[must_use]
+pub fn backoff(retry: &Retry, first: Duration, most: Option<Duration>, retries_used: u32, seed: u64) -> Duration {
     let most = most.unwrap_or(duration::LONGEST).min(duration::LONGEST);
     let factor = match retry.backoff {
         Backoff::Constant => 1,

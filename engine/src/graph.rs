@@ -11,7 +11,10 @@ mod text;
 mod words;
 
 use self::words::{condition, listed, short, time, value};
-use crate::spec::{Backoff, Items, Join, OutcomeTest, Retry, Target, Task, TaskIndex, Transition, When, Workflow};
+use crate::spec::{
+    Backoff, Call, Items, Join, OnItemError, OutcomeTest, Pool, Retry, Target, Task, TaskIndex, Transition, WaitFor,
+    When, Workflow,
+};
 
 /// What a picture is drawn in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +68,8 @@ struct Exit {
 enum Place {
     /// To a task, by its position.
     Task(usize),
+    /// To the same task again, by its position.
+    Again(usize),
     /// To the end of its branch, by the word that the file says, if it says any.
     End(Option<&'static str>),
     /// To the failure of the run.
@@ -76,7 +81,7 @@ impl<'a> Sketch<'a> {
         Self {
             name: workflow.name.as_str(),
             entries: workflow.entries.iter().map(|&index| Place::of(index)).collect(),
-            tasks: workflow.tasks.iter().map(|task| Card::of(workflow, task)).collect(),
+            tasks: workflow.indexed().map(|(index, task)| Card::of(workflow, index, task)).collect(),
         }
     }
 
@@ -95,12 +100,21 @@ impl<'a> Sketch<'a> {
 }
 
 impl<'a> Card<'a> {
-    fn of(workflow: &'a Workflow, task: &'a Task) -> Self {
-        let mut exits: Vec<Exit> = task.next.iter().map(Exit::of).collect();
+    fn of(workflow: &'a Workflow, index: TaskIndex, task: &'a Task) -> Self {
+        let mut exits: Vec<Exit> = task.next.iter().map(|transition| Exit::of(index, transition)).collect();
+        // Behind the task of `finally` there is nothing but the end of the run.
         if exits.is_empty() {
             exits.push(Exit { when: None, publish: None, places: vec![Place::End(None)] });
         }
-        Self { name: task.name.as_str(), action: short(&task.action), marks: marks(workflow, task), exits }
+        let action = match &task.call {
+            Call::Action(action) => short(action),
+            Call::Workflow(name) => short(&format!("workflow {name}")),
+        };
+        let mut marks = marks(workflow, task);
+        if workflow.finally == Some(index) {
+            marks.insert(0, "at the end of every run".to_owned());
+        }
+        Self { name: task.name.as_str(), action, marks, exits }
     }
 
     /// What stands in its box, line by line.
@@ -110,12 +124,12 @@ impl<'a> Card<'a> {
 }
 
 impl Exit {
-    fn of(transition: &Transition) -> Self {
+    fn of(from: TaskIndex, transition: &Transition) -> Self {
         let keys: Vec<&str> = transition.publish.iter().map(|(key, _)| key.as_str()).collect();
         Self {
             when: condition(&transition.when),
             publish: (!keys.is_empty()).then(|| format!("publish {}", listed(&keys))),
-            places: transition.targets.iter().map(|&target| Place::at(target)).collect(),
+            places: transition.targets.iter().map(|&target| Place::at(from, target)).collect(),
         }
     }
 
@@ -123,6 +137,7 @@ impl Exit {
     fn labels(&self, place: Place) -> Vec<&str> {
         let word = match place {
             Place::End(word) => word,
+            Place::Again(_) => Some("retry"),
             Place::Task(_) | Place::Fail => None,
         };
         [self.when.as_deref(), self.publish.as_deref(), word].into_iter().flatten().collect()
@@ -134,19 +149,20 @@ impl Place {
         Self::Task(usize::from(index.0))
     }
 
-    fn at(target: Target) -> Self {
+    fn at(from: TaskIndex, target: Target) -> Self {
         match target {
             Target::Task(index) => Self::of(index),
             Target::Noop => Self::End(Some("noop")),
             Target::Continue => Self::End(Some("continue")),
             Target::Fail => Self::Fail,
+            Target::Retry => Self::Again(usize::from(from.0)),
         }
     }
 
     /// What pictures call it. By number, as names of tasks may be words of the picture's language.
     fn id(self) -> String {
         match self {
-            Self::Task(position) => format!("t{position}"),
+            Self::Task(position) | Self::Again(position) => format!("t{position}"),
             Self::End(_) => "done".to_owned(),
             Self::Fail => "failed".to_owned(),
         }
@@ -163,17 +179,26 @@ fn marks(workflow: &Workflow, task: &Task) -> Vec<String> {
         };
         marks.push(format!("join {count} of {}", listed(&inbound)));
     }
+    if let Some(WaitFor { signal, timeout }) = &task.wait_for {
+        let limit = timeout.as_ref().map_or_else(String::new, |timeout| format!(", at most {}", time(timeout)));
+        marks.push(format!("wait for {signal}{limit}"));
+    }
     marks.extend(task.delay.as_ref().map(|delay| format!("delay {}", time(delay))));
-    if let Some(Items { list, concurrency, tolerate }) = &task.items {
+    if let Some(Items { list, concurrency, tolerate, on_error }) = &task.items {
         marks.push(format!("for each of {}", value(list)));
         marks.extend(concurrency.as_ref().map(|most| format!("concurrency {}", value(most))));
         marks.extend(tolerate.as_ref().map(|most| format!("tolerate {}", value(most))));
+        if *on_error == OnItemError::Stop {
+            marks.push("stop when too many fail".to_owned());
+        }
     }
     marks.extend(task.retry.as_ref().map(retry));
     marks.extend(task.retry.as_ref().and_then(retry_when));
     marks.extend(task.timeout.as_ref().map(|timeout| format!("timeout {}", time(timeout))));
-    if task.pool.as_str() != "default" {
-        marks.push(format!("pool {}", task.pool.as_str()));
+    match &task.pool {
+        Pool::Named(pool) if pool.as_str() == "default" => {}
+        Pool::Named(pool) => marks.push(format!("pool {pool}")),
+        Pool::Evaluated(field) => marks.push(format!("pool {}", value(field))),
     }
     marks
 }

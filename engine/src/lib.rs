@@ -5,7 +5,8 @@
 //! [`lint`] finds what is allowed and hardly meant, [`value`] and [`snapshot`] hold what templates read, [`program`]
 //! compiles a workflow's templates once and knows which paths each reads, [`callable`] is what they may call,
 //! [`evaluate`] asks them on a worker, [`context`] is what a branch has published, [`machine`] decides what happens next,
-//! and [`rehearsal`] plays all of it without running anything. [`graph`] draws a workflow for people.
+//! and [`rehearsal`] plays all of it without running anything. [`graph`] draws a workflow for people, [`words`] lists the
+//! words of the language.
 
 pub mod callable;
 mod compile;
@@ -24,3 +25,4 @@ pub mod snapshot;
 pub mod spec;
 mod template;
 pub mod value;
+pub mod words;

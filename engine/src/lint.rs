@@ -7,8 +7,10 @@
 //!
 //! Reading order: `reads` is what each template reads, `statuses` is with which outcomes a condition can hold, `graph`
 //! is who starts whom, `exclusion` which tasks never run both, `flow` what is defined where. On these stand the rules:
-//! `names`, `undefined`, `paths`, `transitions`, `joins` with `conflicts`, `unused`, `settings`, `inputs`.
+//! `names`, `undefined`, `paths`, `transitions`, `joins` with `conflicts`, `unused`, `settings` with `retries`, `inputs`,
+//! `children`.
 
+mod children;
 mod conflicts;
 mod exclusion;
 mod flow;
@@ -18,6 +20,7 @@ mod joins;
 mod names;
 mod paths;
 mod reads;
+mod retries;
 mod settings;
 mod statuses;
 mod transitions;
@@ -37,6 +40,35 @@ use crate::{
 /// JSON Schemas of the inputs that actions take, by the names of the actions. Empty: no input is checked.
 pub type Actions = BTreeMap<String, serde_json::Value>;
 
+/// Why a text does not hold [`Actions`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no map in JSON.
+    #[error("no map from names of actions to schemas")]
+    NoMap(#[from] serde_json::Error),
+    /// One of the values is no JSON Schema.
+    #[error("the input schema of action {action} is not valid: {reason}")]
+    Schema {
+        /// The action.
+        action: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Reads actions that were written down as a map in JSON.
+///
+/// # Errors
+/// See [`Error`].
+pub fn read_actions(text: &str) -> Result<Actions, Error> {
+    let actions: Actions = serde_json::from_str(text)?;
+    for (action, schema) in &actions {
+        jsonschema::draft202012::new(schema)
+            .map_err(|error| Error::Schema { action: action.clone(), reason: error.to_string() })?;
+    }
+    Ok(actions)
+}
+
 /// What the rules look at.
 struct Lint<'a> {
     workflow: &'a Workflow,
@@ -47,17 +79,41 @@ struct Lint<'a> {
     graph: Graph,
     conditions: Conditions,
     actions: &'a Actions,
+    /// All that are looked at together, this one among them.
+    workflows: &'a [&'a Workflow],
 }
 
 /// Each adds what it finds.
-const RULES: [fn(&Lint<'_>, &mut Diagnostics); 7] =
-    [undefined::check, paths::check, transitions::check, joins::check, unused::check, settings::check, inputs::check];
+const RULES: [fn(&Lint<'_>, &mut Diagnostics); 9] = [
+    undefined::check,
+    paths::check,
+    transitions::check,
+    joins::check,
+    unused::check,
+    settings::check,
+    retries::check,
+    inputs::check,
+    children::check,
+];
 
 /// The warnings for `program`, whose file `file` holds `source`, besides those that came with it when it was compiled.
 ///
 /// It takes more time than compiling, so it is for people who write workflows and not for whoever runs them.
 #[must_use]
 pub fn check(program: &Program, source: &str, file: &str, actions: &Actions) -> Diagnostics {
+    check_among(program, source, file, actions, &[program.workflow()])
+}
+
+/// As [`check`], where `workflows` are all that are looked at together, this one among them: tasks that run one of
+/// them are held against its parameters.
+#[must_use]
+pub fn check_among(
+    program: &Program,
+    source: &str,
+    file: &str,
+    actions: &Actions,
+    workflows: &[&Workflow],
+) -> Diagnostics {
     let workflow = program.workflow();
     let graph = Graph::of(workflow);
     let lint = Lint {
@@ -68,6 +124,7 @@ pub fn check(program: &Program, source: &str, file: &str, actions: &Actions) -> 
         conditions: Conditions::of(workflow, &graph),
         graph,
         actions,
+        workflows,
     };
     let mut found = Diagnostics::new(file, source);
     for rule in RULES {

@@ -4,35 +4,47 @@
 //! outcomes come in decided, bad luck goes out as a fact. Facts are stored; commands are done after the commit; and
 //! [`replay`] of the facts gives the run again. An input that no longer applies gives an empty step.
 //!
-//! Parts, in reading order: [`fact`] is what can happen, [`run`] what it amounts to, `evolve` how one becomes the
-//! other, `decide` what follows from an outcome, `start` how tasks begin, `end` how they end, `items` and [`fanout`]
-//! how a task with items goes on, `close` how a run ends, and `view` and `manifest` what others get to see of it.
+//! Parts, in reading order: [`fact`] is what can happen, [`run`] and `live` what it amounts to, `evolve` how one becomes
+//! the other, `admit` how a run begins, `decide` what follows from an outcome, `start` how tasks begin, `signal` how they
+//! wait, `call` how they run children, `claim` how they are begun once at the most, `end` how they end, `items` and [`fanout`] how a task with items goes on, `hold`
+//! how work is held back, `close` how a run ends, `again` how it is done again, `view` and `manifest` what others
+//! get to see of it, and [`explain`] what a task was given and from where.
 
 pub mod fact;
 pub mod fanout;
 pub mod run;
 
+pub mod again;
+pub mod explain;
+
+mod admit;
+mod call;
+mod claim;
 mod close;
 mod decide;
 mod end;
 mod evolve;
+mod hold;
 mod items;
+mod live;
 mod manifest;
+mod signal;
 mod start;
 mod view;
 
 use proto::{
     control::Control,
     failure::Failure,
-    id::{Instance, TaskName},
-    outcome::Report,
+    id::{Digest, Instance, KeyName, RunId, TaskName},
+    outcome::{Claim, Report},
     time::Timestamp,
-    work::WorkKey,
+    value::ValueRef,
+    work::{RunStatus, WorkKey},
 };
 
 use self::{
     decide::{answered, due, give_up},
-    fact::{Accepted, Fact, What},
+    fact::{Accepted, Fact, Parent, What},
     start::pass,
 };
 pub use self::{manifest::Brief, run::Run, view::Load};
@@ -40,7 +52,6 @@ use crate::spec::Workflow;
 
 /// Something that concerns a run.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every input is a report, and each is moved once")]
 pub enum Input {
     /// A worker's report on a piece of work.
     Report(WorkKey, Report),
@@ -53,8 +64,60 @@ pub enum Input {
         /// Why, for people.
         reason: Option<String>,
     },
+    /// Someone asks for a rest.
+    Pause {
+        /// Why, for people.
+        reason: Option<String>,
+    },
+    /// The rest is over.
+    Resume,
+    /// A signal came.
+    Signal(Signal),
+    /// A worker asks whether it may begin what must not be begun twice.
+    Claim(Claim),
+    /// A child run ended.
+    ChildEnded(ChildEnd),
+    /// It is this run's turn among those that exclude each other.
+    Admit,
     /// The machine said [`Command::Continue`].
     Continue,
+}
+
+/// A signal for a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Its name.
+    pub name: KeyName,
+    /// By which it is told from another; the same twice is one. Without one, each is another.
+    pub id: Option<String>,
+    /// What it says.
+    pub payload: ValueRef,
+}
+
+/// How a child run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ChildEnd {
+    /// Whose child it was.
+    pub parent: Parent,
+    /// The child.
+    pub run: RunId,
+    /// Succeeded, failed or canceled.
+    pub status: RunStatus,
+    /// Its output.
+    pub output: ValueRef,
+    /// Why it did not succeed.
+    pub failure: Option<Failure>,
+}
+
+/// What a parent tells its children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// End.
+    Cancel,
+    /// Rest.
+    Pause,
+    /// Go on.
+    Resume,
 }
 
 /// What a run waits for; each has at most one due time.
@@ -64,6 +127,10 @@ pub enum Timer {
     Task(Instance),
     /// A cancel that workers are told of again.
     Cancel,
+    /// The start time of the run.
+    Start,
+    /// The end of the run's time.
+    Deadline,
 }
 
 /// The outer world, as a step may know it.
@@ -97,6 +164,14 @@ pub enum Command {
     Broadcast(Control),
     /// Tell whoever listens.
     Announce(News),
+    /// Accept a child run, in the same commit: of the workflow that its definition is.
+    Spawn(Box<Accepted>),
+    /// Tell a child run.
+    Child(RunId, Order),
+    /// Tell the parent that this run has ended.
+    Parent(Box<ChildEnd>),
+    /// Wait for this run's turn among those that exclude each other, and give [`Input::Admit`] when it has come.
+    Enqueue(Digest),
     /// Step again, with [`Input::Continue`], after others had their turn.
     Continue,
 }
@@ -112,24 +187,18 @@ pub enum News {
     TaskEnded(TaskName, proto::work::Status, Option<Failure>),
 }
 
-/// Makes a run from an accepted job.
+/// Makes a run from an accepted job. What the workflow itself says of how runs begin is entered into `accepted`.
 #[must_use]
-pub fn accept(spec: &Workflow, accepted: Accepted, now: Now) -> (Run, Step) {
-    let fact = Fact { at: now.at, what: What::Accepted(accepted) };
+pub fn accept(spec: &Workflow, mut accepted: Accepted, now: Now) -> (Run, Step) {
+    accepted.prepare = spec.is_prepared();
+    accepted.exclusive = admit::exclusive(spec, &accepted);
+    let fact = Fact { at: now.at, what: What::Accepted(Box::new(accepted)) };
     let What::Accepted(body) = &fact.what else { unreachable!("made one line above") };
     let mut run = Run::accepted(spec, body, now.at);
-    let prepare = body.prepare;
     let mut turn = Turn { spec, run: &mut run, now, step: Step { facts: vec![fact], commands: Vec::new() } };
-    match prepare {
-        true => {
-            turn.announce(News::Run);
-            turn.dispatch_own(proto::work::Phase::Prepare);
-        }
-        false => {
-            turn.begin(Vec::new());
-            pass(&mut turn);
-        }
-    }
+    turn.announce(News::Run);
+    turn.accepted();
+    pass(&mut turn);
     let step = turn.step;
     (run, step)
 }
@@ -151,17 +220,15 @@ pub fn replay<'a>(spec: &Workflow, facts: impl IntoIterator<Item = &'a Fact>) ->
 pub fn step(spec: &Workflow, run: &mut Run, input: Input, now: Now) -> Step {
     let mut turn = Turn { spec, run, now, step: Step::default() };
     if turn.run.finished().is_none() {
+        let before = turn.run.status();
         // The machine has said `Continue` and was not heard yet. To go on here would say it a second time.
         let is_continued = turn.run.has_passing() && input != Input::Continue;
-        match input {
-            Input::Report(key, report) => answered(&mut turn, &key, report),
-            Input::Undeliverable(key) => give_up(&mut turn, &key),
-            Input::Timer(timer) => due(&mut turn, timer),
-            Input::Cancel { reason } => turn.cancel(reason),
-            Input::Continue => {}
-        }
+        turn.take(input);
         if !(is_continued && turn.run.has_passing()) {
             pass(&mut turn);
+        }
+        if turn.run.status() != before {
+            turn.announce(News::Run);
         }
     }
     turn.step
@@ -176,6 +243,22 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Report(key, report) => answered(self, &key, report),
+            Input::Undeliverable(key) => give_up(self, &key),
+            Input::Timer(timer) => due(self, timer),
+            Input::Cancel { reason } => self.cancel(reason),
+            Input::Pause { reason } => self.pause(reason),
+            Input::Resume => self.resume(),
+            Input::Signal(signal) => self.signaled(signal),
+            Input::Claim(claim) => self.claimed(claim),
+            Input::ChildEnded(end) => self.child_ended(end),
+            Input::Admit => self.admitted(),
+            Input::Continue => {}
+        }
+    }
+
     fn record(&mut self, what: What) {
         let fact = Fact { at: self.now.at, what };
         self.run.evolve(self.spec, &fact);
@@ -190,13 +273,19 @@ impl Turn<'_> {
         self.command(Command::Announce(news));
     }
 
+    /// Sends work of the run itself, unless it is held back.
     fn dispatch_own(&mut self, phase: proto::work::Phase) {
-        let key = self.run.own_key(phase);
-        self.command(Command::Dispatch(key));
+        if !self.run.held_own {
+            let key = self.run.own_key(phase);
+            self.command(Command::Dispatch(key));
+        }
     }
 
-    /// Sends the work that `instance` waits for by its stage.
+    /// Sends the work that `instance` waits for by its stage, unless it is held back.
     fn dispatch(&mut self, instance: Instance) {
+        if self.run.is_held(instance) {
+            return;
+        }
         let live = &self.run.live[&instance];
         let phase = live.at.phase().expect("the stage was just entered and waits for work");
         let key = self.run.key(&self.spec.task(live.task).name, instance, phase, live.serial);

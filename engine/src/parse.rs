@@ -10,7 +10,7 @@ mod expression;
 mod field;
 mod graph;
 mod habits;
-mod keys;
+pub(crate) mod keys;
 mod load;
 mod outcome;
 pub(crate) mod places;
@@ -21,14 +21,18 @@ mod script;
 mod suggest;
 mod task;
 mod tasks;
-mod transition;
+pub(crate) mod transition;
 mod yaml;
 
 pub(crate) use self::suggest::suggest;
 
-use proto::{id::WorkflowName, json::Json};
+use proto::{
+    id::{KeyName, WorkflowName},
+    json::Json,
+};
 
 use self::{
+    field::Zero,
     keys::Place,
     reader::Reader,
     yaml::{Content, Entry, Yaml},
@@ -36,7 +40,7 @@ use self::{
 use crate::{
     diagnostic::Diagnostics,
     rehearsal::script::Script,
-    spec::{Field, OutcomeTest, Workflow},
+    spec::{Field, OutcomeTest, Parameter, Workflow},
 };
 
 /// Reads the workflow in `source`, which messages call `file`. JSON is YAML too.
@@ -82,12 +86,12 @@ pub fn data(source: &str, file: &str) -> Result<Json, Diagnostics> {
     }
 }
 
-/// Reads the script in `source`, which messages call `file`, for a rehearsal of `workflow`.
+/// Reads the script in `source`, which messages call `file`, for a rehearsal of `workflow` with these `children`.
 ///
 /// # Errors
 /// Every error of the file, in file order.
-pub fn script(source: &str, file: &str, workflow: &Workflow) -> Result<Script, Diagnostics> {
-    script::read(source, file, workflow)
+pub fn script(source: &str, file: &str, workflow: &Workflow, children: &[&Workflow]) -> Result<Script, Diagnostics> {
+    script::read(source, file, workflow, children)
 }
 
 /// The test that `condition` is, when it asks for nothing but how a task ended.
@@ -110,7 +114,6 @@ fn workflow(diagnostics: &mut Diagnostics, yaml: &Yaml) -> Option<Workflow> {
         return None;
     };
     reader.check_keys(Place::Workflow, "", entries);
-    refuse_unsupported(reader, entries);
     let value = |key: &str| entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value);
     let name = required(reader, yaml, entries, "name").map(|entry| &entry.value);
     let name: Option<WorkflowName> = name.and_then(|yaml| {
@@ -121,9 +124,13 @@ fn workflow(diagnostics: &mut Diagnostics, yaml: &Yaml) -> Option<Workflow> {
     let description = value("description").and_then(|yaml| reader.text("description", yaml));
     let parameters = value("parameters").map(|yaml| schema::read(reader, yaml)).unwrap_or_default();
     let vars = value("vars").map(|yaml| transition::keyed_fields(reader, "vars", yaml)).unwrap_or_default();
-    let (tasks, entry_tasks) =
-        required(reader, yaml, entries, "tasks").map(|entry| tasks::read(reader, entry)).unwrap_or_default();
+    let finally = entries.iter().find(|entry| entry.key == "finally");
+    let read = required(reader, yaml, entries, "tasks").map(|entry| tasks::read(reader, entry, finally));
+    let tasks::Read { tasks, entries: entry_tasks, finally } = read.unwrap_or_default();
     let output = value("output").map(|yaml| output(reader, yaml)).unwrap_or_default();
+    let timeout = value("timeout").and_then(|yaml| reader.duration("timeout", yaml, Zero::Refused));
+    let concurrency = value("concurrency").and_then(|yaml| reader.count_field("concurrency", yaml, 1));
+    let exclusive = value("exclusive").map(|yaml| exclusive(reader, yaml, &parameters)).unwrap_or_default();
     Some(Workflow {
         name: name.unwrap_or_else(|| "unnamed".parse().expect("a valid workflow name")),
         version: version.map(str::to_owned),
@@ -133,6 +140,10 @@ fn workflow(diagnostics: &mut Diagnostics, yaml: &Yaml) -> Option<Workflow> {
         tasks,
         entries: entry_tasks,
         output,
+        timeout,
+        concurrency,
+        exclusive,
+        finally,
         sites: reader.sites(),
     })
 }
@@ -147,17 +158,27 @@ fn required<'y>(reader: &mut Reader<'_>, yaml: &Yaml, entries: &'y [Entry], key:
     found
 }
 
-fn refuse_unsupported(reader: &mut Reader<'_>, entries: &[Entry]) {
-    for (key, instead) in [
-        ("finally", "give the tasks before it transitions to a last task"),
-        ("timeout", "give the tasks a `timeout` each"),
-        ("concurrency", "give the tasks with items a `concurrency`"),
-        ("exclusive", "submit the runs one after the other"),
-    ] {
-        if let Some(entry) = entries.iter().find(|entry| entry.key == key) {
-            reader.refuse_yet(entry.key_span, &format!("`{key}`"), instead);
+/// `exclusive`: names of parameters.
+fn exclusive(reader: &mut Reader<'_>, yaml: &Yaml, parameters: &[Parameter]) -> Vec<KeyName> {
+    let mut names: Vec<KeyName> = Vec::new();
+    for yaml in reader.list("exclusive", yaml) {
+        let Some(word) = reader.text("exclusive", yaml) else { continue };
+        match parameters.iter().find(|parameter| parameter.name.as_str() == word) {
+            Some(parameter) if names.contains(&parameter.name) => {
+                let message = format!("`exclusive` names `{word}` twice");
+                reader.refuse("duplicate_key", yaml.span, message, "name it once");
+            }
+            Some(parameter) => names.push(parameter.name.clone()),
+            None => {
+                let known: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
+                let help = reader.did_you_mean(word, &known).unwrap_or_else(|| {
+                    "`exclusive` lists parameters: runs with equal values of them go one at a time".to_owned()
+                });
+                reader.refuse("unknown_parameter", yaml.span, format!("there is no parameter `{word}`"), help);
+            }
         }
     }
+    names
 }
 
 fn output(reader: &mut Reader<'_>, yaml: &Yaml) -> Vec<(String, Field)> {

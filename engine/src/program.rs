@@ -8,10 +8,11 @@ use std::{
 use proto::{failure::Failure, id::TaskName, work::Phase};
 use tera::{Tera, value::Key};
 
+pub use self::leaves::Rendered;
 pub use crate::template::compile::TemplateProblem;
 use crate::{
     snapshot::Scope,
-    spec::{DurationField, Field, Items, Node, Retry, Span, Task, TaskIndex, Text, When, Workflow},
+    spec::{Call, DurationField, Field, Items, Node, Pool, Retry, Span, Task, TaskIndex, Text, When, Workflow},
     template::{
         budget,
         compile::{self, Form, Gives, Template},
@@ -21,6 +22,8 @@ use crate::{
     },
     value::Value,
 };
+
+mod leaves;
 
 /// A workflow and its compiled templates. Immutable; share it behind an `Arc`.
 #[derive(Debug)]
@@ -106,7 +109,7 @@ impl Program {
             let piece = builder.piece(&field.node, place);
             let paths = builder.list[before..].iter().flat_map(Compiled::reads).collect::<Vec<_>>();
             let may_be_slow = builder.list[before..].iter().any(|compiled| compiled.template.may_be_slow);
-            for phase in phases(place) {
+            for phase in phases(place, place.task.map(|task| workflow.task(task))) {
                 if may_be_slow {
                     slow.insert((place.task, *phase));
                 }
@@ -383,12 +386,16 @@ fn without_vars(workflow: &Workflow, reads: &mut BTreeMap<(Option<TaskIndex>, Ph
 }
 
 /// The phases that evaluate what stands at `place`.
-fn phases(place: Place) -> &'static [Phase] {
+fn phases(place: Place, task: Option<&Task>) -> &'static [Phase] {
+    // What follows the end of a child is asked when no worker has it at hand.
     match (place.purpose, place.has_items) {
-        (Purpose::Vars | Purpose::Delay, _) => &[Phase::Prepare],
+        (Purpose::Retry, false) if task.is_some_and(|task| task.action().is_none()) => &[Phase::Settle],
+        // How often a transition may say `retry` is asked with the transitions.
+        (Purpose::Retry, _) if task.is_some_and(Task::says_retry) => &[Phase::Act, Phase::Settle],
+        (Purpose::Vars | Purpose::Limits | Purpose::Delay, _) => &[Phase::Prepare],
         (Purpose::Output, _) => &[Phase::Output],
         (Purpose::Items, _) => &[Phase::Items],
-        (Purpose::Input | Purpose::Timeout | Purpose::Retry, _) => &[Phase::Act],
+        (Purpose::Input | Purpose::Parameters | Purpose::Timeout | Purpose::Retry, _) => &[Phase::Act],
         (Purpose::Transition, true) => &[Phase::Settle],
         (Purpose::Transition, false) => &[Phase::Act, Phase::Settle],
     }
@@ -398,6 +405,8 @@ fn phases(place: Place) -> &'static [Phase] {
 pub(crate) fn fields(workflow: &Workflow) -> Vec<(&Field, Place)> {
     let run = |purpose| Place { task: None, has_items: false, purpose };
     let mut all: Vec<(&Field, Place)> = workflow.vars.iter().map(|(_, field)| (field, run(Purpose::Vars))).collect();
+    let limits = duration_field(&workflow.timeout).into_iter().chain(&workflow.concurrency);
+    all.extend(limits.map(|field| (field, run(Purpose::Limits))));
     for (index, task) in workflow.indexed() {
         let place = |purpose| Place { task: Some(index), has_items: task.items.is_some(), purpose };
         all.extend(task_fields(task).into_iter().map(|(field, purpose)| (field, place(purpose))));
@@ -407,8 +416,18 @@ pub(crate) fn fields(workflow: &Workflow) -> Vec<(&Field, Place)> {
 }
 
 fn task_fields(task: &Task) -> Vec<(&Field, Purpose)> {
-    let mut all = vec![(&task.input, Purpose::Input)];
-    all.extend(duration_field(&task.delay).map(|field| (field, Purpose::Delay)));
+    let input = match task.call {
+        Call::Action(_) => Purpose::Input,
+        Call::Workflow(_) => Purpose::Parameters,
+    };
+    let mut all = vec![(&task.input, input)];
+    let wait = task.wait_for.as_ref().and_then(|wait| duration_field(&wait.timeout));
+    let pool = match &task.pool {
+        Pool::Evaluated(field) => Some(field),
+        Pool::Named(_) => None,
+    };
+    let before = [duration_field(&task.delay), wait, pool];
+    all.extend(before.into_iter().flatten().map(|field| (field, Purpose::Delay)));
     all.extend(duration_field(&task.timeout).map(|field| (field, Purpose::Timeout)));
     if let Some(Retry { count, delay, max_delay, when, .. }) = &task.retry {
         all.extend(
@@ -418,7 +437,7 @@ fn task_fields(task: &Task) -> Vec<(&Field, Purpose)> {
                 .map(|field| (field, Purpose::Retry)),
         );
     }
-    if let Some(Items { list, concurrency, tolerate }) = &task.items {
+    if let Some(Items { list, concurrency, tolerate, on_error: _ }) = &task.items {
         let fields = [Some(list), concurrency.as_ref(), tolerate.as_ref()];
         all.extend(fields.into_iter().flatten().map(|field| (field, Purpose::Items)));
     }

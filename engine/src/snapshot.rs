@@ -205,6 +205,12 @@ impl Scope {
         self
     }
 
+    /// Makes a failure of what had ended: `error` is another one now, and what the outcome functions say.
+    #[must_use]
+    pub fn with_failed(self, error: Value) -> Self {
+        self.with_status(Status::Failed).with("error", error)
+    }
+
     /// Adds `secrets`.
     #[must_use]
     pub fn with_secrets(self, secrets: impl IntoIterator<Item = (String, Value)>) -> Self {

@@ -29,6 +29,14 @@ pub struct Workflow {
     pub entries: Vec<TaskIndex>,
     /// `output`, in file order.
     pub output: Vec<(String, Field)>,
+    /// `timeout` of the whole run, from when it begins.
+    pub timeout: Option<DurationField>,
+    /// `concurrency`: at most so many tasks and items of a run in flight. Yields a whole number of at least 1.
+    pub concurrency: Option<Field>,
+    /// `exclusive`: runs with equal values of these parameters go one at a time. Empty: no such bound.
+    pub exclusive: Vec<KeyName>,
+    /// `finally`: the last of [`Workflow::tasks`], which no task points to and which starts no run.
+    pub finally: Option<TaskIndex>,
     /// How many [`Field`]s there are: one more than the greatest [`SiteId`].
     pub sites: u32,
 }
@@ -58,14 +66,18 @@ pub struct Task {
     pub name: TaskName,
     /// Where its name stands in the file, for messages.
     pub span: Span,
-    /// `action`; `core.noop` when absent.
-    pub action: String,
+    /// `action` or `workflow`.
+    pub call: Call,
     /// `input`: always a [`Node::Map`], empty when absent.
     pub input: Field,
     /// `pool`.
-    pub pool: PoolName,
+    pub pool: Pool,
+    /// `on_lost`.
+    pub on_lost: OnLost,
     /// `join`.
     pub join: Option<Join>,
+    /// `wait_for`.
+    pub wait_for: Option<WaitFor>,
     /// `with_items` and what goes with it.
     pub items: Option<Items>,
     /// `retry`.
@@ -78,6 +90,42 @@ pub struct Task {
     pub next: Vec<Transition>,
     /// The distinct tasks that have a transition to this one, ascending.
     pub inbound: Vec<TaskIndex>,
+}
+
+/// What a task does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `action`: a worker runs it; `core.noop` when a task names neither.
+    Action(String),
+    /// `workflow`: a run of it is this task's child.
+    Workflow(WorkflowName),
+}
+
+/// `pool`: whose workers run a task.
+#[derive(Clone, Debug)]
+pub enum Pool {
+    /// Written out in the file; `default` when absent.
+    Named(PoolName),
+    /// An expression.
+    Evaluated(Field),
+}
+
+/// `on_lost`: what follows when a worker is lost that may have begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLost {
+    /// The work goes to another one, and may be done twice.
+    Retry,
+    /// It has crashed: it is done once at the most.
+    Fail,
+}
+
+/// `wait_for`: a task starts when a signal has come.
+#[derive(Clone, Debug)]
+pub struct WaitFor {
+    /// The signal's name.
+    pub signal: KeyName,
+    /// How long to wait; absent: as long as the run lives.
+    pub timeout: Option<DurationField>,
 }
 
 /// `join`: how many of the distinct inbound tasks must arrive.
@@ -98,6 +146,17 @@ pub struct Items {
     pub concurrency: Option<Field>,
     /// How many may fail: a whole number, or a text such as `40%`. Absent: none.
     pub tolerate: Option<Field>,
+    /// `on_item_error`.
+    pub on_error: OnItemError,
+}
+
+/// `on_item_error`: what becomes of the other items when too many have failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnItemError {
+    /// Every item runs.
+    Continue,
+    /// No further item begins.
+    Stop,
 }
 
 /// `retry`.
@@ -159,6 +218,8 @@ pub enum Target {
     Continue,
     /// `fail`: the run fails.
     Fail,
+    /// `retry`: this task again, at most as often as its `retry.count` says.
+    Retry,
 }
 
 /// A condition.
@@ -257,9 +318,58 @@ impl Workflow {
         Some(TaskIndex(u16::try_from(at).ok()?))
     }
 
+    /// Whether a worker must evaluate something before a run begins.
+    #[must_use]
+    pub fn is_prepared(&self) -> bool {
+        let is_evaluated = |field: &Field| field.literal().is_none();
+        self.vars.iter().any(|(_, field)| is_evaluated(field))
+            || matches!(self.timeout, Some(DurationField::Evaluated(_)))
+            || self.concurrency.as_ref().is_some_and(is_evaluated)
+    }
+
     /// Every task with its index, in file order.
     pub fn indexed(&self) -> impl Iterator<Item = (TaskIndex, &Task)> {
         (0..).map(TaskIndex).zip(&self.tasks)
+    }
+}
+
+impl Task {
+    /// The action that it runs; `None` for a task that runs a workflow.
+    #[must_use]
+    pub fn action(&self) -> Option<&str> {
+        match &self.call {
+            Call::Action(action) => Some(action),
+            Call::Workflow(_) => None,
+        }
+    }
+
+    /// Whether a transition starts this very task again with `do: retry`.
+    #[must_use]
+    pub fn says_retry(&self) -> bool {
+        self.next.iter().any(|next| next.targets.contains(&Target::Retry))
+    }
+}
+
+impl Pool {
+    /// The pool, where the file names it.
+    #[must_use]
+    pub fn named(&self) -> Option<&PoolName> {
+        match self {
+            Self::Named(pool) => Some(pool),
+            Self::Evaluated(_) => None,
+        }
+    }
+}
+
+impl Retry {
+    /// Whether it can be decided without evaluating anything.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let is_known = |field: &Option<DurationField>| !matches!(field, Some(DurationField::Evaluated(_)));
+        matches!(self.when, When::Outcome(_))
+            && self.count.literal().is_some()
+            && is_known(&self.delay)
+            && is_known(&self.max_delay)
     }
 }
 

@@ -1,4 +1,4 @@
-//! `docs/filters.md` is so: every example gives what it says, and nothing that may be called is missing.
+//! `docs/src/filters.md` is so: every example gives what it says, and nothing that may be called is missing.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -19,7 +19,7 @@ struct Example<'p> {
 
 fn page() -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace");
-    fs::read_to_string(root.join("docs/filters.md")).expect("the page is there")
+    fs::read_to_string(root.join("docs/src/filters.md")).expect("the page is there")
 }
 
 fn blocks<'p>(page: &'p str, kind: &str) -> impl Iterator<Item = &'p str> {
@@ -40,8 +40,11 @@ fn examples(page: &str) -> Vec<Example<'_>> {
 /// What a transition publishes as `source`, after an action that failed: there everything may be read.
 fn published(source: &str, scope: &Scope) -> Result<Value, String> {
     let next = serde_json::json!([{"when": "failed()", "publish": {"x": source}}]);
-    let workflow =
-        serde_json::json!({"name": "page", "parameters": {}, "tasks": {"a": {"action": "core.noop", "next": next}}});
+    // Some of them have no value.
+    let parameters =
+        ["hosts", "nothing", "names", "text", "port", "proxy"].map(|name| (name.to_owned(), serde_json::json!({})));
+    let parameters = serde_json::Map::from_iter(parameters);
+    let workflow = serde_json::json!({"name": "page", "parameters": parameters, "tasks": {"a": {"action": "core.noop", "next": next}}});
     let (program, _) = Program::compile(&workflow.to_string(), "page").map_err(|wrong| wrong.to_string())?;
     let settled = evaluate::settle(&program, TaskIndex(0), scope, Status::Failed).map_err(|failure| failure.message)?;
     Ok(settled.published.into_values().next().expect("it fires"))

@@ -76,11 +76,11 @@ fn vars_read_those_before_them() {
         .var("b", r#""{{ workflow.a + parameters.x }}""#)
         .var("c", r#"["{{ workflow.b }}", "{{ workflow | length }}"]"#)
         .program();
-    let vars = evaluate::vars(&program, &scope(&[("parameters.x", "2")])).expect("defined");
+    let vars = evaluate::prepare_run(&program, &scope(&[("parameters.x", "2")])).expect("defined").vars;
     let shown: Vec<String> = vars.iter().map(|(key, value)| format!("{key}={}", json(value))).collect();
     assert_eq!(shown, ["a=1", "b=3", "c=[3,2]"]);
     let early = Build::new().var("a", r#""{{ workflow.b }}""#).var("b", "1").program();
-    let failure = evaluate::vars(&early, &scope(&[])).expect_err("not yet");
+    let failure = evaluate::prepare_run(&early, &scope(&[])).expect_err("not yet");
     assert!(failure.message.starts_with("vars.a: `workflow.b` is not defined"), "{}", failure.message);
 }
 
@@ -245,14 +245,16 @@ fn durations_are_texts_or_seconds() {
     ] {
         let program = Build::new().task("t", "{}").delay(json).timeout(json).program();
         let (delay, timeout) =
-            (evaluate::delay(&program, FIRST, &scope(&[])), evaluate::timeout(&program, FIRST, &scope(&[])));
+            (evaluate::prepare_task(&program, FIRST, &scope(&[])), evaluate::timeout(&program, FIRST, &scope(&[])));
+        let delay = delay.map(|prepared| prepared.delay);
         match expected {
             Some(expected) => assert_eq!((delay, timeout), (Ok(expected), Ok(Some(expected))), "{json}"),
             None => assert_eq!(delay.expect_err(json).code, "template_error"),
         }
     }
     let plain = Build::new().task("t", "{}").program();
-    assert_eq!(evaluate::delay(&plain, FIRST, &scope(&[])), Ok(Duration::ZERO));
+    let delay = evaluate::prepare_task(&plain, FIRST, &scope(&[])).map(|prepared| prepared.delay);
+    assert_eq!(delay, Ok(Duration::ZERO));
     assert_eq!(evaluate::timeout(&plain, FIRST, &scope(&[])), Ok(None));
 }
 

@@ -72,11 +72,12 @@ macro_rules! text_id {
 }
 
 text_id!(
-    /// One execution of a workflow. Chosen by the client or made by [`RunId::fresh`].
+    /// One execution of a workflow. Chosen by the client or made by [`RunId::fresh`], or that of a child run, which
+    /// has a `~` in it: [`RunId::child`].
     RunId,
     "run id",
     "1 to 128 of A-Z a-z 0-9 . _ : @ -",
-    |text| within(text, 128) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-".contains(&b))
+    |text| within(text, RUN_ID_BYTES_MAX) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@-~".contains(&b))
 );
 text_id!(
     /// The name of a workflow.
@@ -125,7 +126,44 @@ text_id!(
         && text.as_bytes()[0].is_ascii_alphanumeric()
 );
 
+/// The longest run id, in bytes.
+const RUN_ID_BYTES_MAX: usize = 128;
+
 impl RunId {
+    /// The id of the run that the task started as `instance` calls with its work number `serial`, for `item` if it has
+    /// items. Always the same, so that a child is started once.
+    ///
+    /// `order-17~3.1` and `order-17~3.1.42`. What would be too long becomes a digest behind the two bytes by which
+    /// [`Shard::of`] finds the shard of the outermost run: all its descendants share it.
+    #[must_use]
+    pub fn child(&self, instance: Instance, serial: u32, item: Option<ItemIndex>) -> Self {
+        let place = item.map_or_else(|| format!("{instance}.{serial}"), |item| format!("{instance}.{serial}.{item}"));
+        let plain = format!("{self}~{place}");
+        let id = match plain.len() <= RUN_ID_BYTES_MAX {
+            true => plain,
+            false => format!("~{:04x}.{}", self.shard_hash(), &Digest::of(plain.as_bytes()).to_string()[..32]),
+        };
+        Self(id.into())
+    }
+
+    /// Whether this is the id of a child run, which no client may choose.
+    #[must_use]
+    pub fn is_child(&self) -> bool {
+        self.as_str().contains('~')
+    }
+
+    /// The number by which a run's shard is found: that of its outermost run.
+    fn shard_hash(&self) -> u16 {
+        let (root, rest) = self.as_str().split_once('~').unwrap_or((self.as_str(), ""));
+        if root.is_empty()
+            && let Some(hash) = rest.get(..4).and_then(|head| u16::from_str_radix(head, 16).ok())
+        {
+            return hash;
+        }
+        let schedule = root.parse().ok().and_then(|root: Self| root.schedule());
+        hash_of(schedule.as_ref().map_or(root, ScheduleName::as_str))
+    }
+
     /// The run of a schedule's tick: the same for the same due time, so that a tick is one run whoever takes it.
     #[must_use]
     pub fn of_tick(schedule: &ScheduleName, due: Timestamp) -> Self {
@@ -147,6 +185,12 @@ impl RunId {
     pub fn fresh() -> Self {
         Self(uuid::Uuid::now_v7().to_string().into())
     }
+}
+
+/// The number of a shard comes from the first two bytes of BLAKE3.
+fn hash_of(text: &str) -> u16 {
+    let hash = blake3::hash(text.as_bytes());
+    u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])
 }
 
 /// Whether `text` can be the name of a task, a parameter, a var or a published key.
@@ -208,22 +252,13 @@ impl Shard {
     /// The runs of a schedule are in the schedule's shard: taking a tick and accepting its run is one commit of one owner.
     #[must_use]
     pub fn of(run: &RunId, shards: u16) -> Self {
-        match run.schedule() {
-            Some(schedule) => Self::of_schedule(&schedule, shards),
-            None => Self::of_text(run.as_str(), shards),
-        }
+        Self(run.shard_hash() % shards.max(1))
     }
 
     /// The shard of `schedule` among `shards`.
     #[must_use]
     pub fn of_schedule(schedule: &ScheduleName, shards: u16) -> Self {
-        Self::of_text(schedule.as_str(), shards)
-    }
-
-    fn of_text(text: &str, shards: u16) -> Self {
-        let hash = blake3::hash(text.as_bytes());
-        let head = u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]]);
-        Self(head % shards.max(1))
+        Self(hash_of(schedule.as_str()) % shards.max(1))
     }
 }
 
@@ -313,6 +348,23 @@ mod tests {
         let digest = Digest::of(b"leveret");
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert!("zz".parse::<Digest>().is_err());
+    }
+
+    #[test]
+    fn children_stay_in_the_shard_of_their_outermost_run() {
+        for root in ["r", "order-17", "nightly@2026-12-01T09:00:00Z", &"x".repeat(128)] {
+            let root: RunId = root.parse().expect("valid");
+            let mut run = root.clone();
+            for depth in 0..40 {
+                run = run.child(Instance(depth), 1, (depth % 2 == 0).then_some(ItemIndex(7)));
+                assert!(run.is_child() && run.as_str().parse::<RunId>().is_ok(), "{run}");
+                assert_eq!(Shard::of(&run, 4096), Shard::of(&root, 4096), "{run}");
+            }
+        }
+        let root: RunId = "order-17".parse().expect("valid");
+        assert_eq!(root.child(Instance(3), 1, None).as_str(), "order-17~3.1");
+        assert_eq!(root.child(Instance(3), 1, Some(ItemIndex(42))).as_str(), "order-17~3.1.42");
+        assert!(!root.is_child());
     }
 
     #[test]

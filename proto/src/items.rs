@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::id::ItemIndex;
 
 /// A set of item positions as ascending, disjoint runs of `(first, length)`.
@@ -11,7 +13,8 @@ use crate::id::ItemIndex;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(u32, u32)>", into = "Vec<(u32, u32)>")]
 pub struct ItemSet {
-    runs: Vec<(u32, u32)>,
+    /// Nearly every set is one run, and histories hold many: two need no memory of their own.
+    runs: SmallVec<[(u32, u32); 2]>,
 }
 
 /// Runs of an [`ItemSet`] that are not ascending and disjoint.
@@ -23,7 +26,7 @@ impl ItemSet {
     /// The positions `first`, `first + 1`, … `first + length - 1`.
     #[must_use]
     pub fn run(first: u32, length: u32) -> Self {
-        Self { runs: if length == 0 { Vec::new() } else { vec![(first, length)] } }
+        Self { runs: if length == 0 { SmallVec::new() } else { smallvec![(first, length)] } }
     }
 
     /// How many positions it holds.
@@ -61,6 +64,12 @@ impl ItemSet {
         self.runs.iter().flat_map(|&(first, length)| (first..first + length).map(ItemIndex))
     }
 
+    /// Those of its positions that are at least `first` and less than `end`, ascending.
+    pub fn between(&self, first: u32, end: u32) -> impl Iterator<Item = ItemIndex> + '_ {
+        let clipped = self.runs.iter().map(move |&(start, length)| start.max(first)..(start + length).min(end));
+        clipped.flatten().map(ItemIndex)
+    }
+
     /// The runs themselves, ascending: `(first, length)`.
     #[must_use]
     pub fn runs(&self) -> &[(u32, u32)] {
@@ -94,13 +103,13 @@ impl TryFrom<Vec<(u32, u32)>> for ItemSet {
             }
             free_from = first.checked_add(length).ok_or(Disorder)?;
         }
-        Ok(Self { runs })
+        Ok(Self { runs: SmallVec::from_vec(runs) })
     }
 }
 
 impl From<ItemSet> for Vec<(u32, u32)> {
     fn from(set: ItemSet) -> Self {
-        set.runs
+        set.runs.into_vec()
     }
 }
 
@@ -115,6 +124,8 @@ mod tests {
         assert_eq!(set.len(), 4);
         assert_eq!(set.iter().map(|i| i.0).collect::<Vec<_>>(), [3, 4, 5, 9]);
         assert_eq!(set.last(), Some(ItemIndex(9)));
+        assert_eq!(set.between(4, 10).map(|i| i.0).collect::<Vec<_>>(), [4, 5, 9]);
+        assert_eq!(set.between(6, 9).count(), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    id::{RunId, WorkflowName},
+    id::{KeyName, RunId, TaskName, WorkflowName},
     json::Json,
     time::Timestamp,
 };
@@ -40,9 +40,30 @@ pub struct Message {
     /// An order for the run `id` instead of a job.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandName>,
-    /// Why, for people (`cancel`).
+    /// Why, for people (`cancel`, `pause`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The name of a signal (`signal`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<KeyName>,
+    /// What a signal says; `null` when absent (`signal`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Json>,
+    /// By which a signal is told from another, else by the message's `message_id`: the same twice is one (`signal`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal_id: Option<String>,
+    /// The task from which to run again (`rerun`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<TaskName>,
+    /// Of tasks with items, only those that did not succeed are run again (`rerun`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_items: Option<bool>,
+    /// The id of the new run, else the message's `message_id`, else a fresh one (`rerun`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_id: Option<RunId>,
+    /// What the run's context begins with: `{parameters, workflow, task, signal}` as exported from another run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<Json>,
 }
 
 /// Orders for a run.
@@ -51,6 +72,14 @@ pub struct Message {
 pub enum CommandName {
     /// End it now.
     Cancel,
+    /// Begin nothing more until it is resumed.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Tell it something that it waits for, or will.
+    Signal,
+    /// Do it, or what failed of it, again as a new run.
+    Rerun,
 }
 
 /// A message, understood.
@@ -77,6 +106,8 @@ pub struct Job {
     pub at: Option<Timestamp>,
     /// Whether text parameters are read by their declared types.
     pub coerce: bool,
+    /// What its context begins with.
+    pub context: Option<Json>,
 }
 
 /// What a job runs.
@@ -105,6 +136,40 @@ pub enum Order {
         /// Why, for people.
         reason: Option<String>,
     },
+    /// Begin nothing more until the run is resumed.
+    Pause {
+        /// Why, for people.
+        reason: Option<String>,
+    },
+    /// Go on.
+    Resume,
+    /// Tell it something.
+    Signal {
+        /// The signal's name.
+        name: KeyName,
+        /// What it says.
+        payload: Json,
+        /// By which it is told from another.
+        id: Option<String>,
+    },
+    /// Do it again as a new run.
+    Rerun {
+        /// Which of it.
+        scope: Rerun,
+        /// The id of the new run.
+        new_id: Option<RunId>,
+    },
+}
+
+/// What of a run is done again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rerun {
+    /// The tasks that failed.
+    Failed,
+    /// The same; of tasks with items, only the items that did not succeed.
+    FailedItems,
+    /// The last start of this task, and all that came after it.
+    From(TaskName),
 }
 
 /// A message that is neither a job nor a command.
@@ -122,6 +187,12 @@ pub enum Unclear {
     /// A command without `id`.
     #[error("the command names no run: give `id`")]
     NoRun,
+    /// A signal without `name`.
+    #[error("the signal has no `name`")]
+    NoSignal,
+    /// Both `from` and `failed_items`.
+    #[error("the rerun has both `from` and `failed_items`: give one of them")]
+    TwoScopes,
     /// A field that does not belong there.
     #[error("`{0}` does not belong in a {1}")]
     Misplaced(&'static str, &'static str),
@@ -140,9 +211,7 @@ impl TryFrom<Message> for Submission {
 
 impl Message {
     fn into_job(self) -> Result<Job, Unclear> {
-        if self.reason.is_some() {
-            return Err(Unclear::Misplaced("reason", "job"));
-        }
+        self.refuse(&self.of_commands(), "job")?;
         let target = match (self.workflow, self.definition) {
             (Some(name), None) => Target::Name(name),
             (None, Some(definition)) => Target::Source(source_of(&definition)?),
@@ -156,25 +225,70 @@ impl Message {
             labels: self.labels.unwrap_or_default(),
             at: self.at,
             coerce: self.coerce.unwrap_or(false),
+            context: self.context,
         })
     }
 
+    fn of_commands(&self) -> [(&'static str, bool); 7] {
+        [
+            ("reason", self.reason.is_some()),
+            ("name", self.name.is_some()),
+            ("payload", self.payload.is_some()),
+            ("signal_id", self.signal_id.is_some()),
+            ("from", self.from.is_some()),
+            ("failed_items", self.failed_items.is_some()),
+            ("new_id", self.new_id.is_some()),
+        ]
+    }
+
+    fn refuse(&self, fields: &[(&'static str, bool)], what: &'static str) -> Result<(), Unclear> {
+        match fields.iter().find(|(_, is_there)| *is_there) {
+            Some((field, _)) => Err(Unclear::Misplaced(field, what)),
+            None => Ok(()),
+        }
+    }
+
     fn into_command(self, command: CommandName) -> Result<Command, Unclear> {
-        let misplaced = [
+        let of_jobs = [
             ("workflow", self.workflow.is_some()),
             ("definition", self.definition.is_some()),
             ("parameters", self.parameters.is_some()),
             ("labels", self.labels.is_some()),
             ("at", self.at.is_some()),
             ("coerce", self.coerce.is_some()),
+            ("context", self.context.is_some()),
         ];
-        if let Some((field, _)) = misplaced.into_iter().find(|(_, present)| *present) {
-            return Err(Unclear::Misplaced(field, "command"));
-        }
+        self.refuse(&of_jobs, "command")?;
+        let own: &[&str] = match command {
+            CommandName::Cancel | CommandName::Pause => &["reason"],
+            CommandName::Resume => &[],
+            CommandName::Signal => &["name", "payload", "signal_id"],
+            CommandName::Rerun => &["from", "failed_items", "new_id"],
+        };
+        let mut others = self.of_commands().to_vec();
+        others.retain(|(field, _)| !own.contains(field));
+        self.refuse(&others, "command of this kind")?;
         let run = self.id.ok_or(Unclear::NoRun)?;
-        match command {
-            CommandName::Cancel => Ok(Command { run, order: Order::Cancel { reason: self.reason } }),
-        }
+        let order = match command {
+            CommandName::Cancel => Order::Cancel { reason: self.reason },
+            CommandName::Pause => Order::Pause { reason: self.reason },
+            CommandName::Resume => Order::Resume,
+            CommandName::Signal => Order::Signal {
+                name: self.name.ok_or(Unclear::NoSignal)?,
+                payload: self.payload.unwrap_or_else(Json::null),
+                id: self.signal_id,
+            },
+            CommandName::Rerun => {
+                let scope = match (self.from, self.failed_items.unwrap_or(false)) {
+                    (Some(_), true) => return Err(Unclear::TwoScopes),
+                    (Some(task), false) => Rerun::From(task),
+                    (None, true) => Rerun::FailedItems,
+                    (None, false) => Rerun::Failed,
+                };
+                Order::Rerun { scope, new_id: self.new_id }
+            }
+        };
+        Ok(Command { run, order })
     }
 }
 
@@ -252,6 +366,15 @@ mod tests {
     fn jobs_and_commands_are_told_apart() {
         assert!(matches!(read(r#"{"workflow":"a","parameters":{"x":1}}"#), Ok(Submission::Job(_))));
         assert!(matches!(read(r#"{"command":"cancel","id":"r"}"#), Ok(Submission::Command(_))));
+        for text in [
+            r#"{"command":"pause","id":"r","reason":"x"}"#,
+            r#"{"command":"resume","id":"r"}"#,
+            r#"{"command":"signal","id":"r","name":"go","payload":{"by":"me"}}"#,
+            r#"{"command":"rerun","id":"r","from":"a"}"#,
+            r#"{"command":"rerun","id":"r","failed_items":true,"new_id":"r2"}"#,
+        ] {
+            assert!(matches!(read(text), Ok(Submission::Command(_))), "{text}");
+        }
         let Ok(Submission::Job(job)) = read(r#"{"definition":{"name":"a","tasks":{}}}"#) else { panic!("a job") };
         assert_eq!(job.target, Target::Source(r#"{"name":"a","tasks":{}}"#.into()));
         let Ok(Submission::Job(job)) = read(r#"{"definition":"name: a\n"}"#) else { panic!("a job") };
@@ -267,6 +390,10 @@ mod tests {
             r#"{"command":"cancel"}"#,
             r#"{"command":"cancel","id":"r","parameters":{}}"#,
             r#"{"command":"explode","id":"r"}"#,
+            r#"{"command":"resume","id":"r","reason":"x"}"#,
+            r#"{"command":"signal","id":"r"}"#,
+            r#"{"command":"rerun","id":"r","from":"a","failed_items":true}"#,
+            r#"{"workflow":"a","name":"x"}"#,
             r#"{"workflow":"a","paramters":{}}"#,
             r#"{"workflow":"A b"}"#,
         ] {

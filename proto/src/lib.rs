@@ -5,12 +5,13 @@
 //!
 //! Reading order: [`id`] and [`time`] name things, [`json`] and [`value`] carry data, [`manifest`] says which
 //! data a piece of work reads, [`work`] and [`outcome`] are the two messages of every task, [`job`],
-//! [`control`] and [`event`] are what the outside sees, [`view`] and [`schedule`] are what HTTP answers, [`topology`] and
+//! [`control`] and [`event`] are what the outside sees, [`view`], [`explain`] and [`schedule`] are what HTTP answers, [`topology`] and
 //! [`limits`] hold the names and numbers, and [`codec`] is the only way in.
 
 pub mod codec;
 pub mod control;
 pub mod event;
+pub mod explain;
 pub mod failure;
 pub mod id;
 pub mod items;

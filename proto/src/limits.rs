@@ -32,6 +32,14 @@ pub const RANGE_ITEMS_MAX: u32 = 1_000;
 pub const RANGE_BYTES_MAX: usize = 512 * 1024;
 /// Task instances in one run (`too_many_tasks`).
 pub const TASKS_MAX: u32 = 100_000;
+/// Signals that a run stores (`too_many_signals`).
+pub const SIGNALS_MAX: usize = 1_000;
+/// Runs around a child run (`nested_too_deep`).
+pub const NESTING_MAX: u8 = 16;
+/// Children of one task with items that run at once, whatever its `concurrency`.
+pub const CHILDREN_MAX: u32 = 512;
+/// Children of one task that a view of its run names.
+pub const CHILDREN_SHOWN_MAX: usize = 100;
 /// Any message on a queue, in bytes, checked before it is parsed (`message_too_large`).
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Nesting of arrays and objects, checked before parsing (`json_too_deep`).

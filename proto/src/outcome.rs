@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     failure::Failure,
-    id::{KeyName, PoolName, WorkerId},
+    id::{ItemIndex, KeyName, PoolName, WorkerId},
     items::ItemSet,
     value::ValueRef,
     work::{Status, WorkKey},
@@ -20,6 +20,22 @@ pub enum FromWorker {
     Outcome(Box<Outcome>),
     /// A worker is alive, and what it holds.
     Heartbeat(Heartbeat),
+    /// A worker asks whether it may begin what must not be begun twice.
+    Claim(Claim),
+}
+
+/// Asks for work of a task with `on_lost: fail`. [`crate::control::Control::Claimed`] answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// [`crate::SCHEMA`].
+    pub schema: u16,
+    /// The work.
+    pub key: WorkKey,
+    /// Unlike any other claim's: who asks again asks with the same one.
+    pub nonce: String,
+    /// The broker has delivered the work before, and whoever had it then has lost it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub redelivered: bool,
 }
 
 /// What came of one piece of work. A range may send several; the last precedes the acknowledgement.
@@ -39,20 +55,19 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Report {
-    /// Phase `prepare` of a run: its vars, in order.
-    Vars(Vec<(KeyName, ValueRef)>),
-    /// Phase `prepare` of a task: how long to wait before the first attempt.
-    Delay {
-        /// Milliseconds from now.
-        delay_ms: u64,
-    },
+    /// Phase `prepare` of a run.
+    RunPrepared(RunPrepared),
+    /// Phase `prepare` of a task.
+    TaskPrepared(TaskPrepared),
     /// Phase `items`: the list, and how to go through it.
     Listed(Listed),
     /// Phase `act` of a task without items.
     Acted(Acted),
     /// Phase `act` of a range of items.
     Items(ItemsReport),
-    /// Phase `settle`.
+    /// Phase `act` of a task without items that runs a workflow.
+    Called(Called),
+    /// Phase `settle`. Where `retry` is asked too, [`Report::Acted`] answers instead.
     Settled(Settlement),
     /// Phase `output`.
     Output(OutputReport),
@@ -60,6 +75,34 @@ pub enum Report {
     Unable(Failure),
     /// Nothing was begun: the worker stops or the delivery was cancelled before it started.
     HandedBack,
+}
+
+/// What must be known before a run begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunPrepared {
+    /// Its vars, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vars: Vec<(KeyName, ValueRef)>,
+    /// `timeout` in milliseconds, where the file has an expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// `concurrency`, at least 1, when the run has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u32>,
+}
+
+/// What must be known before a task is sent or waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskPrepared {
+    /// `delay` in milliseconds, written out or evaluated.
+    #[serde(default)]
+    pub delay_ms: u64,
+    /// `wait_for.timeout` in milliseconds, written out or evaluated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_ms: Option<u64>,
+    /// `pool`, where the file has an expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
 }
 
 /// A list of items, evaluated.
@@ -104,6 +147,17 @@ pub struct Acted {
     pub busy_ms: u64,
 }
 
+/// What a child run is to be started with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// Its parameters, checked against its workflow, with defaults.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<(KeyName, ValueRef)>,
+    /// The task's `timeout` in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+}
+
 /// A failure with all that templates can read of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failed {
@@ -136,6 +190,9 @@ pub struct Settlement {
     /// What they publish, each key's last value, sorted by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub published: BTreeMap<KeyName, ValueRef>,
+    /// `retry.count`, when one that fires says `retry`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
 }
 
 /// What was done of a range so far. No item is in two of the sets.
@@ -147,6 +204,9 @@ pub struct ItemsReport {
     /// Items that failed and are not tried again.
     #[serde(default, skip_serializing_if = "ItemSet::is_empty")]
     pub failed: ItemSet,
+    /// Items that are to be run as children.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub called: Vec<(ItemIndex, Called)>,
     /// Items that failed and are tried again after a delay in milliseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retry: Vec<(u64, ItemSet)>,

@@ -34,6 +34,10 @@ pub struct List {
     pub places: Option<u32>,
     /// The parts. No item counts in two of them.
     pub parts: Vec<Part>,
+    /// The list that the items come from: JSON arrays and how many values each has, in order. Only where a part of
+    /// [`Form::Error`] needs it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub source: Vec<(u32, ValueRef)>,
 }
 
 /// Values of some items, in item order.
@@ -41,11 +45,34 @@ pub struct List {
 pub struct Part {
     /// Whose values these are.
     pub items: ItemSet,
-    /// A JSON array of as many values: [`ValueRef::Inline`] or [`ValueRef::Stored`].
+    /// Their values: [`ValueRef::Inline`] or [`ValueRef::Stored`].
     pub values: ValueRef,
+    /// How `values` holds them.
+    #[serde(default, skip_serializing_if = "Form::is_array")]
+    pub form: Form,
     /// Items whose value here does not count: an earlier part has it, and the first report of an item wins.
     #[serde(default, skip_serializing_if = "ItemSet::is_empty")]
     pub ignored: ItemSet,
+}
+
+/// How a part holds the values of its items.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Form {
+    /// A JSON array of as many values.
+    #[default]
+    Array,
+    /// One value, that of each.
+    Each,
+    /// One error, for which each item has an entry `{index, item, error}`. The item is found in [`List::source`].
+    Error,
+}
+
+impl Form {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    fn is_array(&self) -> bool {
+        *self == Self::Array
+    }
 }
 
 impl ValueRef {
@@ -79,7 +106,10 @@ impl ValueRef {
         match self {
             Self::Inline(_) => {}
             Self::Stored(stored) => visit(*stored),
-            Self::List(list) => list.parts.iter().for_each(|part| part.values.each_stored(visit)),
+            Self::List(list) => {
+                let source = list.source.iter().map(|(_, values)| values);
+                list.parts.iter().map(|part| &part.values).chain(source).for_each(|value| value.each_stored(visit));
+            }
         }
     }
 }

@@ -39,6 +39,9 @@ pub struct Work {
     /// How the task ended, for phase `settle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+    /// The workflow that a child run of this task is to run, for phase `act`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<Stored>,
     /// When it was published, by the scheduler's clock.
     pub dispatched_at: Timestamp,
 }
@@ -51,6 +54,9 @@ pub struct Ended {
     /// Present when the status is not `succeeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// `retry` is to be asked before the transitions, as this was an attempt: a child run ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asks_retry: bool,
 }
 
 /// How an attempt, an item or a task ended.
@@ -302,6 +308,15 @@ mod tests {
         for text in ["", "r/a/act.1", "r/a#1/act", "r/a#1/fly.1", "r/a#x/act.1", "r//act.1"] {
             assert!(text.parse::<WorkKey>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_idempotency_key_is_the_same_for_every_attempt() {
+        let key = |text: &str, item| text.parse::<WorkKey>().expect("valid").idempotency_key(item);
+        assert_eq!(key("r/probe#3/act.1", None), "r/probe#3");
+        assert_eq!(key("r/probe#3/act.2", None), "r/probe#3");
+        let item = Some(crate::id::ItemIndex(7));
+        assert_eq!([key("r/probe#3/act.1", item), key("r/probe#3/act.9", item)], ["r/probe#3[7]", "r/probe#3[7]"]);
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! What the HTTP side asks of the loop.
 
 use bytes::Bytes;
+use engine::context::Context;
 use proto::{
-    id::RunId,
+    id::{RunId, TaskName},
     job::{Answer, Command, Problem},
+    value::ValueRef,
     view,
 };
 use tokio::sync::oneshot;
 
 use crate::{
     desk::WatchAnswer,
+    store::Filter,
     turn::{Change, Changed},
 };
 
@@ -24,6 +27,12 @@ pub(crate) enum Call {
     Schedule { change: Change, answer: oneshot::Sender<Changed> },
     /// Show a live run.
     View { run: RunId, answer: oneshot::Sender<Option<view::Run>> },
+    /// Everything that a live run has come to know.
+    Context { run: RunId, answer: oneshot::Sender<Option<Context>> },
+    /// The errors of items of a live run, by task: of all, or of one.
+    Failed { run: RunId, task: Option<TaskName>, answer: oneshot::Sender<Option<Vec<(TaskName, ValueRef)>>> },
+    /// Live runs that wait for a signal, newest first.
+    Waiting { filter: Filter, answer: oneshot::Sender<Vec<view::Summary>> },
     /// Follow a live run.
     Watch { run: RunId, answer: WatchAnswer },
     /// Bring the gauges up to date.

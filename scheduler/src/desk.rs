@@ -19,6 +19,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     clock::Clock,
     dispatch::Dispatch,
+    lines::Lines,
     metrics::Metrics,
     outbox::Outbox,
     programs::{self, Known, Programs},
@@ -73,6 +74,10 @@ pub(crate) struct Desk {
     pub continuing: VecDeque<RunId>,
     /// Work that could not be written.
     pub lost: VecDeque<WorkKey>,
+    /// Runs whose turn has come among those that exclude each other.
+    pub admitted: VecDeque<RunId>,
+    /// Runs that exclude each other.
+    pub lines: Lines,
     /// What failed turns have left unclear; no input is taken until it is settled.
     pub doubt: Option<Doubt>,
 }
@@ -152,6 +157,15 @@ impl Desk {
         Some(watcher.subscribe())
     }
 
+    /// Live runs with a task that waits for a signal, newest first.
+    pub(crate) fn waiting_for_signals(&self, filter: &store::Filter) -> Vec<view::Summary> {
+        let waiting = self.live.values().filter(|live| live.run.is_waiting()).map(|live| live.run.summary());
+        let mut waiting: Vec<view::Summary> = waiting.filter(|summary| filter.admits(summary)).collect();
+        waiting.sort_by(|a, b| (b.started_at, &b.id).cmp(&(a.started_at, &a.id)));
+        waiting.truncate(filter.limit as usize);
+        waiting
+    }
+
     /// Takes up what the loop itself is to do next.
     pub(crate) fn take_up(&mut self, own: Own) {
         match own {
@@ -161,6 +175,7 @@ impl Desk {
             Own::Continue(run) if self.continuing.contains(&run) => {}
             Own::Continue(run) => self.continuing.push_back(run),
             Own::Lost(key) => self.lost.push_back(key),
+            Own::Admit(run) => self.admitted.push_back(run),
         }
     }
 
@@ -182,6 +197,8 @@ impl Desk {
         due.extend(self.continuing.drain(..continuing).map(Own::Continue));
         let lost = self.lost.len().min(most - due.len());
         due.extend(self.lost.drain(..lost).map(Own::Lost));
+        let admitted = self.admitted.len().min(most - due.len());
+        due.extend(self.admitted.drain(..admitted).map(Own::Admit));
         due
     }
 
@@ -238,6 +255,19 @@ pub(crate) async fn restore(
     id: &RunId,
     head: &store::Head,
 ) -> Result<(Run, Arc<Known>), Error> {
+    let (facts, known) = history(store, programs, id, head).await?;
+    let lost = || Error::History { run: id.clone(), why: "no fact accepts it".into() };
+    let run = machine::replay(known.program.workflow(), &facts).ok_or_else(lost)?;
+    Ok((run, known))
+}
+
+/// Everything that happened to a run, and its workflow.
+pub(crate) async fn history(
+    store: &Store,
+    programs: &Programs,
+    id: &RunId,
+    head: &store::Head,
+) -> Result<(Vec<Fact>, Arc<Known>), Error> {
     let history = |why: String| Error::History { run: id.clone(), why };
     let known = programs.by_digest(head.definition).await.map_err(|error| match error {
         programs::Error::Store(error) => Error::Store(error),
@@ -247,7 +277,5 @@ pub(crate) async fn restore(
     })?;
     let facts: Result<Vec<Fact>, codec::Error> =
         store.facts(id).await?.iter().map(|bytes| codec::decode_within(bytes, usize::MAX)).collect();
-    let facts = facts.map_err(|error| history(error.to_string()))?;
-    let run = machine::replay(known.program.workflow(), &facts).ok_or_else(|| history("no fact accepts it".into()))?;
-    Ok((run, known))
+    Ok((facts.map_err(|error| history(error.to_string()))?, known))
 }

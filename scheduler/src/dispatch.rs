@@ -9,7 +9,7 @@ use bytes::Bytes;
 use engine::machine::{Brief, Run};
 use proto::{
     SCHEMA, codec,
-    id::{Digest, Shard},
+    id::{Digest, ItemIndex, Shard},
     items::ItemSet,
     json::Json,
     limits::MANIFEST_BYTES_MAX,
@@ -19,7 +19,6 @@ use proto::{
     value::{Stored, ValueRef},
     work::{Range, Work, WorkKey},
 };
-use roaring::RoaringBitmap;
 
 use crate::{
     programs::Known,
@@ -84,7 +83,7 @@ impl Dispatch {
     ) -> Result<Option<Ready>, Error> {
         let workflow = known.program.workflow();
         let Some(brief) = run.brief(workflow, key) else { return Ok(None) };
-        let Brief { task, attempt, retries, ended, range } = brief;
+        let Brief { task, attempt, retries, pool, ended, range, child } = brief;
         let reads = known.program.reads(task, key.phase);
         let manifest = run.manifest(workflow, key, reads.paths.iter().map(|read| read.path.as_str()));
         let manifest = self.manifest(manifest, values);
@@ -103,12 +102,10 @@ impl Dispatch {
             manifest,
             range,
             ended,
+            child,
             dispatched_at: now,
         };
-        let pool = match task {
-            Some(task) => workflow.task(task).pool.clone(),
-            None => default_pool(),
-        };
+        let pool = pool.unwrap_or_else(default_pool);
         Ok(Some(Ready { key: key.clone(), pool, body: codec::encode(&work).into() }))
     }
 
@@ -141,7 +138,7 @@ impl Dispatch {
     async fn range(
         &mut self,
         key: &WorkKey,
-        items: &RoaringBitmap,
+        items: &ItemSet,
         parts: &[ItemsPart],
         fresh: &[(Digest, Bytes)],
     ) -> Result<Range, Error> {
@@ -149,9 +146,9 @@ impl Dispatch {
         let mut first_of_part = 0u32;
         for part in parts {
             let end_of_part = first_of_part + part.count;
-            if items.range_cardinality(first_of_part..end_of_part) > 0 {
+            if items.between(first_of_part, end_of_part).next().is_some() {
                 let sliced = self.sliced(key, part, fresh).await?;
-                for item in items.range(first_of_part..end_of_part) {
+                for ItemIndex(item) in items.between(first_of_part, end_of_part) {
                     let value = sliced.item(item - first_of_part).ok_or_else(|| broken(key, "an offset is wrong"))?;
                     if text.len() > 1 {
                         text.push(',');
@@ -163,8 +160,7 @@ impl Dispatch {
         }
         text.push(']');
         let values = Json::from_canonical(text).map_err(|error| broken(key, &error.to_string()))?;
-        let items: ItemSet = items.iter().map(proto::id::ItemIndex).collect();
-        Ok(Range { items, values })
+        Ok(Range { items: items.clone(), values })
     }
 
     async fn sliced(

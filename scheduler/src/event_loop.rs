@@ -132,7 +132,7 @@ impl Loop {
 
     async fn wait_open(&mut self, desk: &mut Desk) -> Woken {
         let due = desk.next_due().map(|due| desk.clock.instant(due).min(Instant::now() + SLEEP_MAX));
-        let goes_on = !desk.continuing.is_empty() || !desk.lost.is_empty();
+        let goes_on = !desk.continuing.is_empty() || !desk.lost.is_empty() || !desk.admitted.is_empty();
         // Cancel safe: `recv_many`, `tick`, `cancelled`, sleeps, and the outbox's `flow` (it reserves first).
         tokio::select! {
             () = self.feed.stop.cancelled() => Woken::Stop,
@@ -213,6 +213,16 @@ fn answer(desk: &mut Desk, call: Call) -> Option<Input> {
         Call::View { run, answer } => {
             let view = desk.live.get(&run).map(|live| live.run.view(live.known.program.workflow()));
             let _ = answer.send(view);
+        }
+        Call::Context { run, answer } => {
+            let _ = answer.send(desk.live.get(&run).map(|live| live.run.context()));
+        }
+        Call::Failed { run, task, answer } => {
+            let live = desk.live.get(&run);
+            let _ = answer.send(live.map(|live| live.run.item_errors(live.known.program.workflow(), task.as_ref())));
+        }
+        Call::Waiting { filter, answer } => {
+            let _ = answer.send(desk.waiting_for_signals(&filter));
         }
         Call::Watch { run, answer } => desk.answer_watch(run, answer),
         Call::Gauges { answer } => {

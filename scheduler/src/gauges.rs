@@ -19,7 +19,8 @@ pub(crate) fn set(desk: &Desk) {
     for live in desk.live.values() {
         *by_status.entry(live.run.status()).or_default() += 1;
         for (task, load) in live.run.load() {
-            let pool = &live.known.program.workflow().task(task).pool;
+            let named = || live.known.program.workflow().task(task).pool.named().cloned();
+            let pool = load.pool.or_else(named).unwrap_or_else(crate::dispatch::default_pool);
             let item_seconds = load.item_us.map_or(ITEM_SECONDS_UNSEEN, |us| us as f64 / 1e6);
             metrics.pools.add_work(pool.as_str(), f64::from(load.items) * item_seconds, i64::from(load.in_flight));
         }

@@ -25,6 +25,9 @@ use crate::{
     store::Store,
 };
 
+mod context;
+mod explain;
+mod orders;
 mod problem;
 mod runs;
 mod schedules;
@@ -33,6 +36,8 @@ mod workflows;
 
 /// Values on their way at once; more are asked to come again.
 const TRANSFERS_MAX: usize = 64;
+/// Contexts that are put together at once, each of up to 64 MiB; more are asked to come again.
+const EXPORTS_MAX: usize = 4;
 /// How long a call waits for the loop, which may be writing a turn. What it asked for may happen after that.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 /// How long `/metrics` waits: a loop that is busy with a slow store still lets the other metrics be read.
@@ -48,6 +53,7 @@ pub(crate) struct Api {
     /// For runs that are not in the loop's memory.
     pub programs: Programs,
     pub transfers: Arc<Semaphore>,
+    pub exports: Arc<Semaphore>,
     pub tokens: Tokens,
 }
 
@@ -60,7 +66,9 @@ impl Api {
         metrics: Arc<Metrics>,
         tokens: Tokens,
     ) -> Self {
-        Self { store, calls, health, metrics, programs, transfers: Arc::new(Semaphore::new(TRANSFERS_MAX)), tokens }
+        let places = |most| Arc::new(Semaphore::new(most));
+        let (transfers, exports) = (places(TRANSFERS_MAX), places(EXPORTS_MAX));
+        Self { store, calls, health, metrics, programs, transfers, exports, tokens }
     }
 
     /// Asks the loop. `None` when it has ended or does not answer.
@@ -83,8 +91,16 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/api/v1/runs", get(runs::list).post(runs::submit))
         .route("/api/v1/runs/{id}", get(runs::show))
         .route("/api/v1/runs/{id}/facts", get(runs::facts))
+        .route("/api/v1/runs/{id}/explain", get(explain::show))
         .route("/api/v1/runs/{id}/events", get(runs::follow))
-        .route("/api/v1/runs/{id}/cancel", post(runs::cancel))
+        .route("/api/v1/runs/{id}/timeline", get(runs::timeline))
+        .route("/api/v1/runs/{id}/context", get(context::context))
+        .route("/api/v1/runs/{id}/items", get(context::items))
+        .route("/api/v1/runs/{id}/cancel", post(orders::cancel))
+        .route("/api/v1/runs/{id}/pause", post(orders::pause))
+        .route("/api/v1/runs/{id}/resume", post(orders::resume))
+        .route("/api/v1/runs/{id}/rerun", post(orders::rerun))
+        .route("/api/v1/runs/{id}/signals/{name}", post(orders::signal))
         .route("/api/v1/workflows", get(workflows::list))
         .route("/api/v1/workflows/{name}", get(workflows::show).put(workflows::register))
         .route("/api/v1/schedules", get(schedules::list))

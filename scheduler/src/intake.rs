@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use engine::{
     machine::fact::{Accepted, ReplyTo},
     parameters::{self, Coerce},
+    spec::Workflow,
 };
 use proto::{
     codec,
@@ -14,6 +15,7 @@ use proto::{
     limits::{LABEL_NAME_BYTES_MAX, LABEL_TEXT_BYTES_MAX, LABELS_MAX, SUBMISSION_BYTES_MAX},
     topology::Topology,
     value::ValueRef,
+    view::ContextDocument,
 };
 
 use crate::programs::{self, Known, Programs, problem};
@@ -64,12 +66,21 @@ pub(crate) fn read(body: &[u8]) -> Result<Submission, Rejection> {
 
 /// The id that a job's run gets: its own, else the message's, else a new one.
 pub(crate) fn run_id(job: &Job, message_id: Option<&str>) -> Result<RunId, Rejection> {
-    match (&job.id, message_id) {
-        (Some(id), _) => Ok(id.clone()),
+    chosen(job.id.as_ref(), message_id)
+}
+
+/// The id of a new run: the one that was asked for, else the message's, else a fresh one. None that a child could have.
+pub(crate) fn chosen(id: Option<&RunId>, message_id: Option<&str>) -> Result<RunId, Rejection> {
+    let id = match (id, message_id) {
+        (Some(id), _) => id.clone(),
         (None, Some(text)) => text.parse().map_err(|error: proto::id::Error| {
             Rejection::new("id_invalid", format!("the message_id serves as run id, but {error}"))
-        }),
-        (None, None) => Ok(RunId::fresh()),
+        })?,
+        (None, None) => RunId::fresh(),
+    };
+    match id.is_child() {
+        true => Err(Rejection::new("id_invalid", format!("{id} has a `~`, as only ids of child runs have"))),
+        false => Ok(id),
     }
 }
 
@@ -98,29 +109,57 @@ pub(crate) async fn check(
     job: Job,
     reply: Option<ReplyTo>,
 ) -> Result<Order, programs::Error> {
-    if job.at.is_some() {
-        let message = "`at` is not supported by this version: submit the job when it is due".to_owned();
-        return Err(programs::Error::Refused(vec![problem("not_supported_yet", message)]));
-    }
     check_labels(&job.labels)?;
     let known = programs.resolve(&job.target).await?;
     let content = content_of(&job);
     let workflow = known.program.workflow();
     let coerce = if job.coerce { Coerce::ByType } else { Coerce::AsGiven };
-    let parameters = parameters::check(workflow, job.parameters, coerce).map_err(programs::Error::Refused)?;
+    let mut given = job.parameters;
+    let imported = match &job.context {
+        Some(context) => import(workflow, context, &mut given)?,
+        None => BTreeMap::new(),
+    };
+    let parameters = parameters::check(workflow, given, coerce).map_err(programs::Error::Refused)?;
+    let children = programs.children(workflow).await?;
     let accepted = Accepted {
-        run,
-        workflow: workflow.name.clone(),
-        definition: known.stored,
         parameters: parameters
             .into_iter()
             .map(|(name, json)| (name, ValueRef::Inline(json)))
             .collect::<Vec<(KeyName, _)>>(),
         labels: job.labels,
-        prepare: workflow.vars.iter().any(|(_, field)| field.literal().is_none()),
         reply,
+        start_at: job.at,
+        children,
+        imported,
+        ..Accepted::of(run, workflow.name.clone(), known.stored)
     };
     Ok(Order { known, accepted, content })
+}
+
+/// What a job's context begins with, by path. Parameters in it are as if they were given, where they are not.
+fn import(
+    workflow: &Workflow,
+    context: &Json,
+    given: &mut BTreeMap<String, Json>,
+) -> Result<BTreeMap<String, ValueRef>, programs::Error> {
+    let refused = |message: String| programs::Error::Refused(vec![problem("context_invalid", message)]);
+    let context: ContextDocument =
+        context.parse().map_err(|error: serde_json::Error| refused(format!("`context` cannot be read: {error}")))?;
+    for (name, json) in context.parameters {
+        if workflow.parameters.iter().any(|parameter| parameter.name.as_str() == name) {
+            given.entry(name).or_insert(json);
+        }
+    }
+    let mut imported = BTreeMap::new();
+    let values = [("workflow", context.workflow), ("signal", context.signal)];
+    for (root, values) in values {
+        imported.extend(values.into_iter().map(|(key, json)| (format!("{root}.{key}"), ValueRef::Inline(json))));
+    }
+    for (task, fields) in context.task {
+        let path = |field: String| format!("task.{task}.{field}");
+        imported.extend(fields.into_iter().map(|(field, json)| (path(field), ValueRef::Inline(json))));
+    }
+    Ok(imported)
 }
 
 /// Labels are indexed by the store, which takes no entry of any size.
@@ -151,7 +190,10 @@ pub(crate) fn content_of(job: &Job) -> Digest {
         Target::Source(source) => format!("source {}", Digest::of(source.as_bytes())),
     };
     let content: (_, &BTreeMap<String, Json>, _, _, _) = (target, &job.parameters, &job.labels, job.at, job.coerce);
-    Digest::of(&codec::encode(&content))
+    match &job.context {
+        Some(context) => Digest::of(&codec::encode(&(content, context))),
+        None => Digest::of(&codec::encode(&content)),
+    }
 }
 
 #[cfg(test)]

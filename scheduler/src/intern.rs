@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proto::{
     id::Digest,
     json::Json,
-    outcome::{Acted, Next, Report, Settlement},
+    outcome::{Acted, Called, Next, Report, Settlement},
     value::{Stored, ValueRef},
 };
 
@@ -23,7 +23,8 @@ pub(crate) struct Found {
 /// Goes through every value of `report`.
 pub(crate) fn report(report: &mut Report, found: &mut Found) {
     match report {
-        Report::Vars(vars) => vars.iter_mut().for_each(|(_, value)| found.value(value)),
+        Report::RunPrepared(prepared) => prepared.vars.iter_mut().for_each(|(_, value)| found.value(value)),
+        Report::Called(called) => found.called(called),
         Report::Listed(listed) => {
             for part in &mut listed.parts {
                 found.value(&mut part.values);
@@ -35,10 +36,11 @@ pub(crate) fn report(report: &mut Report, found: &mut Found) {
             for value in items.results.iter_mut().chain(&mut items.errors) {
                 found.value_over(value, PART_INLINE_BYTES_MAX);
             }
+            items.called.iter_mut().for_each(|(_, called)| found.called(called));
         }
         Report::Settled(settlement) => found.settlement(settlement),
         Report::Output(output) => found.value(&mut output.value),
-        Report::Delay { .. } | Report::Unable(_) | Report::HandedBack => {}
+        Report::TaskPrepared(_) | Report::Unable(_) | Report::HandedBack => {}
     }
 }
 
@@ -51,6 +53,10 @@ impl Found {
         if let Next::Settled(settlement) = &mut acted.next {
             self.settlement(settlement);
         }
+    }
+
+    fn called(&mut self, called: &mut Called) {
+        called.parameters.iter_mut().for_each(|(_, value)| self.value(value));
     }
 
     fn settlement(&mut self, settlement: &mut Settlement) {
@@ -70,7 +76,9 @@ impl Found {
             ValueRef::Inline(_) => {}
             ValueRef::Stored(stored) => self.named.push(stored.digest),
             ValueRef::List(list) => {
-                list.parts.iter_mut().for_each(|part| self.value_over(&mut part.values, inline_max))
+                let source = list.source.iter_mut().map(|(_, values)| values);
+                let parts = list.parts.iter_mut().map(|part| &mut part.values);
+                parts.chain(source).for_each(|value| self.value_over(value, inline_max));
             }
         }
     }

@@ -4,7 +4,8 @@
 //! decided and written in one transaction, `desk` is what it has in memory, `intake` and `intern` are how jobs and
 //! values come in, `dispatch`, `letters` and `outbox` how messages go out, `timers` what rings, `recover` how
 //! unfinished work is taken up, `schedule` what runs by the clock, `lease` how its shards stay its own, [`store`] where
-//! it is all kept, `http` what people and workers ask, [`access`] who may, and [`metrics`] and `gauges` what Prometheus
+//! it is all kept, `http` what people and workers ask (`lists` and `timeline` are what some of it is put together by),
+//! [`access`] who may, and [`metrics`] and `gauges` what Prometheus
 //! sees.
 
 pub mod access;
@@ -20,6 +21,8 @@ mod intake;
 mod intern;
 mod lease;
 mod letters;
+mod lines;
+mod lists;
 pub mod metrics;
 mod outbox;
 mod programs;
@@ -27,6 +30,7 @@ mod recover;
 mod schedule;
 pub mod service;
 pub mod store;
+mod timeline;
 mod timers;
 mod turn;
 mod workers;

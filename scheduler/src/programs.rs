@@ -1,10 +1,13 @@
 //! Workflows that this process has compiled, by the digest of their source.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use engine::program::Program;
+use engine::{
+    program::Program,
+    spec::{Call, Workflow},
+};
 use proto::{
     id::{Digest, WorkflowName},
     job::{Problem, Target},
@@ -16,6 +19,9 @@ use crate::store::{self, Store};
 
 /// Compiled workflows that are kept at the most. A compiled one takes some tens of kilobytes.
 const PROGRAMS_MAX: usize = 1_000;
+
+/// Problems with the workflows that one calls that are told at once.
+const PROBLEMS_MAX: usize = 20;
 
 /// A compiled workflow and its source.
 #[derive(Debug)]
@@ -60,6 +66,31 @@ impl Programs {
         }
     }
 
+    /// The workflows that `workflow` and those that it calls call, pinned as they are registered now.
+    pub(crate) async fn children(&self, workflow: &Workflow) -> Result<BTreeMap<WorkflowName, Stored>, Error> {
+        let mut pinned = BTreeMap::new();
+        let mut problems = Vec::new();
+        let mut open: Vec<WorkflowName> = called(workflow);
+        while let Some(name) = open.pop() {
+            if pinned.contains_key(&name) {
+                continue;
+            }
+            match self.resolve(&Target::Name(name.clone())).await {
+                Ok(known) => {
+                    pinned.insert(name, known.stored);
+                    open.extend(called(known.program.workflow()));
+                }
+                Err(Error::Refused(found)) if problems.len() < PROBLEMS_MAX => problems.extend(found),
+                Err(Error::Refused(_)) => {}
+                Err(error @ Error::Store(_)) => return Err(error),
+            }
+        }
+        match problems.is_empty() {
+            true => Ok(pinned),
+            false => Err(Error::Refused(problems)),
+        }
+    }
+
     /// The workflow with this source, which a run has pinned.
     pub(crate) async fn by_digest(&self, digest: Digest) -> Result<Arc<Known>, Error> {
         if let Some(known) = self.known.get(&digest) {
@@ -93,6 +124,15 @@ impl Programs {
         self.known.insert(stored.digest, known.clone());
         Ok(known)
     }
+}
+
+/// The workflows that tasks of `workflow` run.
+fn called(workflow: &Workflow) -> Vec<WorkflowName> {
+    let names = workflow.tasks.iter().filter_map(|task| match &task.call {
+        Call::Workflow(name) => Some(name.clone()),
+        Call::Action(_) => None,
+    });
+    names.collect()
 }
 
 fn unregistered(name: &WorkflowName) -> Problem {

@@ -55,6 +55,7 @@ impl Desk {
         let count = schedules.len();
         schedules.into_iter().for_each(|(name, body)| self.take_up_schedule(name, &body));
         tracing::info!(%shard, runs = runs.len(), schedules = count, unconfirmed = rows.len(), "shard taken over");
+        self.line_up();
         for chunk in rows.chunks(CHUNK) {
             self.send_again(shard, chunk).await?;
         }
@@ -93,6 +94,7 @@ impl Desk {
             stored.retain(|row| rows.contains_key(&row.key));
             self.send_again(shard, &stored).await?;
         }
+        self.line_up();
         for name in schedules {
             match self.store.schedule(name).await? {
                 Some(body) => self.take_up_schedule(name.clone(), &body),
@@ -112,6 +114,24 @@ impl Desk {
         }
         tracing::info!(runs = runs.len(), "what failed turns have come to was read from the store");
         Ok(())
+    }
+
+    /// Makes the lines of runs that exclude each other again: first those that have begun, then those that wait, in the
+    /// order in which they were accepted.
+    fn line_up(&mut self) {
+        self.lines.clear();
+        let mut all: Vec<_> =
+            self.live.values().map(|live| &live.run).filter(|run| run.exclusive().is_some()).collect();
+        all.retain(|run| !run.is_scheduled());
+        all.sort_by_key(|run| (run.is_in_line(), run.started_at(), run.id().clone()));
+        let mut admitted = Vec::new();
+        for run in all {
+            let is_first = run.exclusive().is_some_and(|key| self.lines.join(key, run.id()));
+            if is_first && run.is_in_line() {
+                admitted.push(run.id().clone());
+            }
+        }
+        admitted.into_iter().for_each(|run| self.take_up(Own::Admit(run)));
     }
 
     /// Publishes again what may not have reached the broker. Work that nobody wants any more is dropped.

@@ -268,7 +268,7 @@ impl Schedule {
         let mut labels = labels;
         labels.entry(LABEL.to_owned()).or_insert_with(|| self.name.to_string());
         let target = Target::Name(workflow);
-        Job { target, parameters, id: Some(self.run(due)), labels, at: None, coerce }
+        Job { target, parameters, id: Some(self.run(due)), labels, at: None, coerce, context: None }
     }
 
     /// How people see it, with the status of its latest run.

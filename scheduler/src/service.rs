@@ -281,6 +281,8 @@ impl Begin {
             watchers: Default::default(),
             waiting: Default::default(),
             continuing: Default::default(),
+            admitted: Default::default(),
+            lines: Default::default(),
             lost: Default::default(),
             doubt: None,
         };

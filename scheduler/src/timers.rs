@@ -52,11 +52,13 @@ impl Timers {
     }
 }
 
-/// The key of a timer's row: `run/instance`, or `run/cancel`.
+/// The key of a timer's row: `run/instance`, or `run/` and what the timer is for.
 pub(crate) fn row_key(run: &RunId, timer: Timer) -> String {
     match timer {
         Timer::Task(instance) => format!("{run}/{instance}"),
         Timer::Cancel => format!("{run}/cancel"),
+        Timer::Start => format!("{run}/start"),
+        Timer::Deadline => format!("{run}/deadline"),
     }
 }
 
@@ -65,6 +67,8 @@ pub(crate) fn read_key(key: &str) -> Option<Key> {
     let (run, timer) = key.split_once('/')?;
     let timer = match timer {
         "cancel" => Timer::Cancel,
+        "start" => Timer::Start,
+        "deadline" => Timer::Deadline,
         number => Timer::Task(Instance(number.parse().ok()?)),
     };
     Some((run.parse().ok()?, timer))

@@ -7,15 +7,19 @@
 //! `read` understands inputs, `admit` jobs and orders, `post` writes letters, `tick` what schedules start, `stand` the commit and what it
 //! allows.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
-use engine::machine::{self, Command, News, Now, Timer, fact::Fact};
+use engine::machine::{
+    self, Command, News, Now, Timer,
+    fact::{Accepted, Fact},
+};
 use proto::{
     codec,
     control::Control,
     id::{Digest, RunId},
     job::Answer,
+    outcome::Claim,
     time::Timestamp,
     work::WorkKey,
 };
@@ -70,9 +74,19 @@ impl Error {
     }
 }
 
+/// What one run asks of another.
+enum Other {
+    /// A child run is to be accepted.
+    Spawn(Box<Accepted>),
+    /// Something happened to a run.
+    Step(RunId, Box<machine::Input>),
+}
+
 /// One turn under way.
 struct Turn<'d> {
     desk: &'d mut Desk,
+    /// What may be in the store only, or in memory only, should the turn fail.
+    doubt: &'d mut Doubt,
     now: Timestamp,
     heads: HashMap<RunId, store::Head>,
     /// Values that messages of this turn name and the store does not have.
@@ -91,6 +105,8 @@ struct Turn<'d> {
     ticked: tick::Ticked,
     deliveries: Vec<Delivery>,
     answers: Vec<Answered>,
+    /// What steps so far have asked of other runs: the same commit has it.
+    others: VecDeque<Other>,
     /// What the loop is to take up next.
     next: Vec<Own>,
     counts: Vec<Count>,
@@ -122,13 +138,14 @@ impl Desk {
         let now = self.now();
         let mut found = intern::Found::default();
         let todos: Vec<Todo> = inputs.into_iter().map(|input| read::read(input, &self.topology, &mut found)).collect();
-        doubt.runs.extend(todos.iter().filter_map(|todo| todo.run().cloned()));
+        doubt.runs.extend(todos.iter().flat_map(Todo::runs).cloned());
         doubt.runs.extend(todos.iter().filter_map(Todo::schedule).flat_map(|name| self.runs_of_ticks(name, now)));
         let heads = self.load(doubt.runs.iter().cloned().collect()).await?;
         let absent = self.absent(&found).await?;
         let commit = Commit { outbox_remove: sent.to_vec(), values: found.fresh, ..Commit::default() };
         let mut turn = Turn {
             desk: self,
+            doubt,
             now,
             heads,
             absent,
@@ -142,17 +159,19 @@ impl Desk {
             ticked: tick::Ticked::default(),
             deliveries: Vec::new(),
             answers: Vec::new(),
+            others: VecDeque::new(),
             next: Vec::new(),
             counts: Vec::new(),
         };
         for todo in todos {
             turn.take(todo).await?;
+            turn.tell_others().await?;
         }
         turn.write_work().await?;
         turn.write_runs();
         turn.write_timers();
-        turn.write_schedules(doubt);
-        turn.store(doubt).await?;
+        turn.write_schedules();
+        turn.store().await?;
         turn.act();
         Ok(())
     }
@@ -171,6 +190,7 @@ impl Desk {
     fn forget(&mut self, doubt: Doubt) {
         doubt.runs.iter().for_each(|run| drop(self.live.remove(run)));
         self.dispatch.forget();
+        self.lines.clear();
         self.doubt.get_or_insert_default().absorb(doubt);
     }
 }
@@ -179,7 +199,9 @@ impl Turn<'_> {
     async fn take(&mut self, todo: Todo) -> Result<(), Error> {
         match todo {
             Todo::Accept { run, job, reply, source } => self.accept(run, *job, reply, source).await?,
-            Todo::Step { run, source, .. } | Todo::Order { run, source, .. } if self.desk.unreadable.contains(&run) => {
+            Todo::Step { run, source, .. } | Todo::Order { run, source, .. } | Todo::Rerun { of: run, source, .. }
+                if self.desk.unreadable.contains(&run) =>
+            {
                 let message = format!("the history of {run} cannot be read; the log says why");
                 self.refuse(Rejection::new("history_unreadable", message).of(&run), None, source);
             }
@@ -187,6 +209,7 @@ impl Turn<'_> {
                 self.step(&run, input, &named).await?;
                 self.acknowledge(source);
             }
+            Todo::Rerun { run, of, again, reply, source } => self.rerun(run, &of, &again, reply, source).await?,
             Todo::Order { run, input, reply, source } => self.order_run(&run, input, reply.as_ref(), source).await?,
             Todo::Refuse { rejection, reply, source } => self.refuse(rejection, reply.as_ref(), source),
             Todo::Lost { key } => {
@@ -217,9 +240,13 @@ impl Turn<'_> {
         }
         let now = Now { at: self.now, flights_max: self.desk.workers.flights_max() };
         let Some(live) = self.desk.live.get_mut(id) else {
+            if let machine::Input::Claim(Claim { key, .. }) = input {
+                self.broadcast(&Control::Claimed { key, nonce: String::new() });
+            }
             self.counts.push(Count::Duplicate);
             return Ok(());
         };
+        self.doubt.runs.insert(id.clone());
         let step = machine::step(live.known.program.workflow(), &mut live.run, input, now);
         self.apply(id, step).await
     }
@@ -231,7 +258,35 @@ impl Turn<'_> {
             return Ok(());
         }
         self.record(id, &step.facts);
-        self.carry_out(id, step.commands).await
+        self.carry_out(id, step.commands).await?;
+        self.hand_on_turn(id);
+        Ok(())
+    }
+
+    /// Something happened to another run, in the same commit.
+    fn tell(&mut self, run: RunId, input: machine::Input) {
+        self.others.push_back(Other::Step(run, Box::new(input)));
+    }
+
+    /// Carries out what runs have asked of each other, until nothing is left to ask.
+    async fn tell_others(&mut self) -> Result<(), Error> {
+        while let Some(other) = self.others.pop_front() {
+            match other {
+                Other::Spawn(accepted) => self.spawn(*accepted).await?,
+                Other::Step(run, input) => self.step(&run, *input, &[]).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A run that has ended lets the next one begin that it excluded.
+    fn hand_on_turn(&mut self, id: &RunId) {
+        let Some(run) = self.desk.live.get(id).map(|live| &live.run) else { return };
+        if let (Some(key), Some(_)) = (run.exclusive(), run.finished())
+            && let Some(next) = self.desk.lines.leave(key, id)
+        {
+            self.tell(next, machine::Input::Admit);
+        }
     }
 
     async fn carry_out(&mut self, id: &RunId, commands: Vec<Command>) -> Result<(), Error> {
@@ -282,6 +337,16 @@ impl Turn<'_> {
             Command::Broadcast(control) => self.broadcast(&control),
             Command::Continue => self.next.push(Own::Continue(id.clone())),
             Command::Announce(news) => self.announce(id, position, &news).await?,
+            Command::Spawn(accepted) => self.others.push_back(Other::Spawn(accepted)),
+            Command::Child(child, order) => self.tell(child, ordered(id, order)),
+            Command::Parent(end) => {
+                self.tell(end.parent.run.clone(), machine::Input::ChildEnded(*end));
+            }
+            Command::Enqueue(key) => {
+                if self.desk.lines.join(key, id) {
+                    self.tell(id.clone(), machine::Input::Admit);
+                }
+            }
         }
         Ok(())
     }
@@ -300,6 +365,15 @@ impl Turn<'_> {
             routing: Routing::BestEffort,
         };
         self.envelopes.push(Envelope { key: String::new(), publication, pool: None });
+    }
+}
+
+/// What a parent's order is to its child.
+fn ordered(parent: &RunId, order: machine::Order) -> machine::Input {
+    match order {
+        machine::Order::Cancel => machine::Input::Cancel { reason: Some(format!("its parent {parent} ends")) },
+        machine::Order::Pause => machine::Input::Pause { reason: Some(format!("its parent {parent} rests")) },
+        machine::Order::Resume => machine::Input::Resume,
     }
 }
 

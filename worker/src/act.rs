@@ -1,19 +1,17 @@
 //! A task without items: one attempt, and what follows decided on the same snapshot.
 
-use std::time::Duration;
-
 use engine::snapshot::Scope;
 use proto::{
     failure::Failure,
-    outcome::{Acted, Failed, Next, Report},
+    outcome::{Acted, Failed, Report},
 };
 
 use crate::{
     attempt::{Attempted, Try},
     blocking,
+    follow::{self, Following},
     hindrance::{Hindrance, until_answered},
     perform::{Assignment, millis},
-    phases::{self, Settled},
     revoked::Guard,
     station::{Killed, Station},
     upload::{Made, Upload},
@@ -23,12 +21,6 @@ use crate::{
 struct Ending {
     error: Option<Made>,
     next: Following,
-}
-
-enum Following {
-    Retry(Duration),
-    Settled(Settled),
-    Unable(Failure),
 }
 
 /// Makes the attempt and says what came of it.
@@ -55,7 +47,7 @@ pub(crate) async fn perform(station: &Station, assignment: &Assignment<'_>, guar
         let (program, scope) = (program.clone(), attempted.scope(scope));
         let (status, bytes) = (attempted.status, assignment.weight.max(attempted.result.json.as_bytes().len()));
         let error = error(&attempted, bytes).await;
-        let settled = move |scope: &Scope| phases::settle(&program, task, scope, status);
+        let settled = move |scope: &Scope| follow::settle(&program, task, scope, status);
         let next = match again {
             Some(delay) => Following::Retry(delay),
             None => match blocking::evaluated(attempt.limit, bytes, scope, settled).await {
@@ -88,10 +80,6 @@ async fn tell(station: &Station, attempted: &Attempted, ending: &Ending) -> Resu
         (Some(failure), Some(error)) => Some(Failed { failure: failure.clone(), error: upload.value(error).await? }),
         (None, _) | (_, None) => None,
     };
-    let next = match &ending.next {
-        Following::Retry(delay) => Next::Retry { delay_ms: millis(*delay) },
-        Following::Settled(settled) => Next::Settled(settled.upload(&mut upload).await?),
-        Following::Unable(failure) => Next::Unable(failure.clone()),
-    };
+    let next = ending.next.upload(&mut upload).await?;
     Ok(Report::Acted(Acted { status: attempted.status, result, failure, next, busy_ms: millis(attempted.busy) }))
 }

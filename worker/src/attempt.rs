@@ -75,15 +75,16 @@ impl Station {
         let prepared = prepare(attempt).await;
         self.metrics.render.observe(begun.elapsed().as_secs_f64());
         let begun = Instant::now();
+        let name = task.action().unwrap_or_default();
         let done = match prepared {
-            Ok((input, timeout)) => self.run(&task.action, input, timeout, attempt).await,
+            Ok((input, timeout)) => self.run(name, input, timeout, attempt).await,
             Err(failure) => Done::failed(attempt.secrets.masked_failure(failure), serde_json::Value::Null),
         };
         if self.kill.is_cancelled() && done.status == Status::Canceled {
             return Err(Killed);
         }
         let busy = begun.elapsed();
-        let action = if self.actions.get(&task.action).is_some() { task.action.as_str() } else { "unknown" };
+        let action = if self.actions.get(name).is_some() { name } else { "unknown" };
         self.metrics.action_duration.with_label_values(&[action, done.status.as_str()]).observe(busy.as_secs_f64());
         Ok(done.into_attempted(busy, attempt.secrets).await)
     }
@@ -220,11 +221,7 @@ impl Attempted {
     fn error_with(&self, details: Value) -> Value {
         match &self.failure {
             None => Value::null(),
-            Some(failure) => Value::from_map([
-                ("code".to_owned(), Value::from_text(&failure.code)),
-                ("details".to_owned(), details),
-                ("message".to_owned(), Value::from_text(&failure.message)),
-            ]),
+            Some(failure) => error_of(failure, details),
         }
     }
 
@@ -245,9 +242,8 @@ impl Attempted {
             Ok(RetryDecision::Again(delay)) => return Some(delay),
             Ok(RetryDecision::Done) => {}
             Ok(RetryDecision::Exhausted) => {
-                let message = format!("`retry.when` still held after {retries} retries");
                 self.status = Status::Failed;
-                self.failure = Some(Failure::new("retries_exhausted", message));
+                self.failure = Some(exhausted(retries));
             }
             Err(failure) => {
                 self.status = Status::Failed;
@@ -258,8 +254,22 @@ impl Attempted {
     }
 }
 
+/// What templates read as `error` of a failure.
+pub(crate) fn error_of(failure: &Failure, details: Value) -> Value {
+    Value::from_map([
+        ("code".to_owned(), Value::from_text(&failure.code)),
+        ("details".to_owned(), details),
+        ("message".to_owned(), Value::from_text(&failure.message)),
+    ])
+}
+
+/// That `retry.when` still holds after the last retry.
+pub(crate) fn exhausted(retries: u32) -> Failure {
+    Failure::new("retries_exhausted", format!("`retry.when` still held after {retries} retries"))
+}
+
 /// Any number will do: it only spreads retries. The keys of the standard library's hasher are random enough for that.
-fn chance() -> u64 {
+pub(crate) fn chance() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0_u8)
 }

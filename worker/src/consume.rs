@@ -6,7 +6,7 @@ use proto::{codec, control::Control};
 use queue::Consumer;
 use tokio::task::{JoinError, JoinSet};
 
-use crate::{perform::perform, revoked::Revoked, station::Station};
+use crate::{perform::perform, station::Station};
 
 /// Performs what `consumer` delivers until the worker stops; then hands back what has not begun and waits for the rest.
 /// The prefetch bounds how much there is at once.
@@ -38,15 +38,16 @@ pub(crate) async fn listen(station: Arc<Station>, mut consumer: Consumer) {
             delivery = consumer.recv() => delivery,
         };
         let Some(delivery) = delivery else { break };
-        take_to_heart(&station.revoked, &delivery.body);
+        take_to_heart(&station, &delivery.body);
         delivery.ack();
     }
     consumer.stop().await;
 }
 
-fn take_to_heart(revoked: &Revoked, body: &[u8]) {
+fn take_to_heart(station: &Station, body: &[u8]) {
     match codec::decode::<Control>(body) {
-        Ok(control) => revoked.told(&control),
+        Ok(Control::Claimed { key, nonce }) => station.claims.told(&key, &nonce),
+        Ok(control) => station.revoked.told(&control),
         // A newer scheduler may say what this worker does not know.
         Err(error) => tracing::warn!(%error, "control message not understood"),
     }

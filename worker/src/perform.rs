@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use engine::{
     program::Program,
     snapshot::{Scope, Snapshot},
-    spec::TaskIndex,
+    spec::{OnLost, TaskIndex},
 };
 use proto::{
     codec,
@@ -18,7 +18,8 @@ use queue::Delivery;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
-    act, blocking,
+    act, blocking, call,
+    claim::{self, Answer},
     hindrance::{Hindrance, until_answered},
     phases, range,
     revoked::Guard,
@@ -46,6 +47,14 @@ impl Assignment<'_> {
     }
 }
 
+impl Assignment<'_> {
+    /// Whether this must not be begun a second time, should its worker be lost.
+    fn is_begun_once(&self) -> bool {
+        let task = self.task.filter(|_| self.work.key.phase == Phase::Act);
+        task.is_some_and(|task| self.program.workflow().task(task).on_lost == OnLost::Fail)
+    }
+}
+
 /// Handles one delivery to its end: the outcome is confirmed first, then the delivery is settled. Whatever drops this
 /// before gives the delivery back.
 pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) {
@@ -68,16 +77,21 @@ pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) {
         }
     };
     let _running = station.running.enter(work.shard, &work.key);
-    match handle(&station, &work, permit).await {
+    match handle(&station, &work, &delivery, permit).await {
         Ok(()) => delivery.ack(),
         Err(Killed) => delivery.give_back(),
     }
 }
 
-async fn handle(station: &Arc<Station>, work: &Work, permit: OwnedSemaphorePermit) -> Result<(), Killed> {
+async fn handle(
+    station: &Arc<Station>,
+    work: &Work,
+    delivery: &Delivery,
+    permit: OwnedSemaphorePermit,
+) -> Result<(), Killed> {
     // Registered before anything is asked, so that no cancel falls between the question and the registration.
-    let guard = station.revoked.begin(&work.key.run, &station.kill);
-    if is_unwanted(station, work) {
+    let guard = station.revoked.begin(work, &station.kill);
+    if station.revoked.contains(work) {
         return hand_back(station, work).await;
     }
     station.metrics.queue_wait.observe(now().since(work.dispatched_at).as_secs_f64());
@@ -92,8 +106,18 @@ async fn handle(station: &Arc<Station>, work: &Work, permit: OwnedSemaphorePermi
         Ok(assignment) => assignment,
         Err(failure) => return report(station, work, unable(work, failure)).await,
     };
-    if is_unwanted(station, work) {
+    if station.revoked.contains(work) {
         return hand_back(station, work).await;
+    }
+    if let Some(task) = assignment.task
+        && work.key.phase == Phase::Act
+        && assignment.program.workflow().task(task).action().is_none()
+    {
+        let made = call::perform(station, &assignment, task).await?;
+        return report(station, work, made).await;
+    }
+    if assignment.is_begun_once() && claim::ask(station, work, delivery.redelivered).await? == Answer::Refused {
+        return Ok(());
     }
     if work.range.is_some() {
         return range::perform(station, &assignment, &guard, permit).await;
@@ -103,11 +127,6 @@ async fn handle(station: &Arc<Station>, work: &Work, permit: OwnedSemaphorePermi
         Phase::Prepare | Phase::Items | Phase::Settle | Phase::Output => phases::perform(station, &assignment).await?,
     };
     report(station, work, made).await
-}
-
-/// Whether the work has become pointless. What the run itself asks for, such as its output, is wanted to the end.
-fn is_unwanted(station: &Station, work: &Work) -> bool {
-    work.key.task.is_some() && station.revoked.contains(&work.key.run)
 }
 
 /// Waits until the run is cancelled; for ever when that does not matter.

@@ -1,42 +1,53 @@
 //! The phases that only evaluate: pure first, then told.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use engine::{evaluate, program::Program, snapshot::Scope, spec::TaskIndex, value::Value};
+use engine::{
+    evaluate::{self, PreparedRun, PreparedTask},
+    program::Program,
+    snapshot::Scope,
+    value::Value,
+};
 use proto::{
     failure::Failure,
     id::KeyName,
-    outcome::{Listed, OutputReport, Report, Settlement},
+    outcome::{Listed, OutputReport, Report, RunPrepared, TaskPrepared},
     work::{Phase, Status, Work},
 };
 
 use crate::{
     blocking,
+    follow::{self, Asked, Settled},
     hindrance::{Hindrance, until_answered},
     parts::{self, Part},
     perform::{Assignment, millis},
     station::{Killed, Station},
     upload::{Made, Upload},
-    values,
 };
 
 /// Bytes that an item of a list makes at the least, its place in the list included.
 const ITEM_BYTES_LEAST: usize = 8;
 
-/// Transitions that were asked, and what they publish.
-#[derive(Debug)]
-pub(crate) struct Settled {
-    fired: Vec<u16>,
-    published: Vec<(KeyName, Made)>,
-}
-
 /// What a phase came to, before anything of it is uploaded.
 enum Evaluated {
-    Vars(Vec<(KeyName, Made)>),
-    Delay(Duration),
-    Items { parts: Vec<Part>, concurrency: Option<u32>, tolerate: u32 },
+    Run {
+        vars: Vec<(KeyName, Made)>,
+        timeout_ms: Option<u64>,
+        concurrency: Option<u32>,
+    },
+    Task(PreparedTask),
+    Items {
+        parts: Vec<Part>,
+        concurrency: Option<u32>,
+        tolerate: u32,
+    },
     Settled(Settled),
-    Output { value: Made, left_out: Vec<Failure> },
+    /// Of a task whose end was an attempt, to be tried again perhaps.
+    Asked(Asked),
+    Output {
+        value: Made,
+        left_out: Vec<Failure>,
+    },
 }
 
 /// Evaluates and says what came of it.
@@ -72,13 +83,18 @@ async fn evaluated(station: &Station, assignment: &Assignment<'_>) -> Result<Eva
     let (program, scope, limit) = (program.clone(), scope.clone(), assignment.limit(station));
     let status = work.ended.as_ref().map_or(Status::Succeeded, |ended| ended.status);
     match (work.key.phase, *task) {
-        (Phase::Prepare, None) => blocking::evaluated(limit, *weight, scope, move |scope| vars(&program, scope)).await,
+        (Phase::Prepare, None) => blocking::evaluated(limit, *weight, scope, move |scope| run(&program, scope)).await,
         (Phase::Prepare, Some(task)) => {
-            let delay = move |scope: &Scope| evaluate::delay(&program, task, scope);
-            Ok(Evaluated::Delay(blocking::evaluated(limit, 0, scope, delay).await?))
+            let prepared = move |scope: &Scope| evaluate::prepare_task(&program, task, scope);
+            Ok(Evaluated::Task(blocking::evaluated(limit, 0, scope, prepared).await?))
+        }
+        (Phase::Settle, Some(task)) if work.ended.as_ref().is_some_and(|ended| ended.asks_retry) => {
+            let retries = work.retries;
+            let asked = move |scope: &Scope| Ok(follow::ask(&program, task, scope, status, retries));
+            Ok(Evaluated::Asked(blocking::evaluated(limit, *weight, scope.with_status(status), asked).await?))
         }
         (Phase::Settle, Some(task)) => {
-            let settled = move |scope: &Scope| settle(&program, task, scope, status);
+            let settled = move |scope: &Scope| follow::settle(&program, task, scope, status);
             Ok(Evaluated::Settled(blocking::evaluated(limit, *weight, scope.with_status(status), settled).await?))
         }
         (Phase::Output, None) => blocking::evaluated(limit, *weight, scope, move |scope| output(&program, scope)).await,
@@ -90,13 +106,14 @@ fn unclear(work: &Work) -> Failure {
     Failure::new("work_unclear", format!("{} makes no sense", work.key))
 }
 
-fn vars(program: &Program, scope: &Scope) -> Result<Evaluated, Failure> {
+fn run(program: &Program, scope: &Scope) -> Result<Evaluated, Failure> {
     let made = |(name, value): (KeyName, Value)| {
         let made = Made::of(&format!("vars.{name}"), value)?;
         Ok((name, made))
     };
-    let vars = evaluate::vars(program, scope)?.into_iter().map(made).collect::<Result<_, Failure>>()?;
-    Ok(Evaluated::Vars(vars))
+    let PreparedRun { vars, timeout, concurrency } = evaluate::prepare_run(program, scope)?;
+    let vars = vars.into_iter().map(made).collect::<Result<_, Failure>>()?;
+    Ok(Evaluated::Run { vars, timeout_ms: timeout.map(millis), concurrency })
 }
 
 fn output(program: &Program, scope: &Scope) -> Result<Evaluated, Failure> {
@@ -104,38 +121,22 @@ fn output(program: &Program, scope: &Scope) -> Result<Evaluated, Failure> {
     Ok(Evaluated::Output { value: Made::of("output", Value::from_map(entries))?, left_out })
 }
 
-/// Asks the transitions of `task`, which ended with `status`.
-pub(crate) fn settle(program: &Program, task: TaskIndex, scope: &Scope, status: Status) -> Result<Settled, Failure> {
-    let evaluate::Settled { fired, published } = evaluate::settle(program, task, scope, status)?;
-    let made = |(name, value): (KeyName, Value)| {
-        let made = Made::of(&format!("workflow.{name}"), value)?;
-        Ok((name, made))
-    };
-    Ok(Settled { fired, published: published.into_iter().map(made).collect::<Result<_, Failure>>()? })
-}
-
-impl Settled {
-    /// What the outcome says of it.
-    pub(crate) async fn upload(&self, upload: &mut Upload<'_>) -> Result<Settlement, values::Error> {
-        let mut settlement = Settlement { fired: self.fired.clone(), ..Settlement::default() };
-        for (name, made) in &self.published {
-            settlement.published.insert(name.clone(), upload.value(made).await?);
-        }
-        Ok(settlement)
-    }
-}
-
 async fn tell(station: &Station, evaluated: &Evaluated) -> Result<Report, Hindrance> {
     let mut upload = Upload::new(&station.snapshots);
     match evaluated {
-        Evaluated::Vars(vars) => {
+        Evaluated::Run { vars, timeout_ms, concurrency } => {
             let mut told = Vec::with_capacity(vars.len());
             for (name, made) in vars {
                 told.push((name.clone(), upload.value(made).await?));
             }
-            Ok(Report::Vars(told))
+            let prepared = RunPrepared { vars: told, timeout_ms: *timeout_ms, concurrency: *concurrency };
+            Ok(Report::RunPrepared(prepared))
         }
-        Evaluated::Delay(delay) => Ok(Report::Delay { delay_ms: millis(*delay) }),
+        Evaluated::Task(PreparedTask { delay, wait, pool }) => Ok(Report::TaskPrepared(TaskPrepared {
+            delay_ms: millis(*delay),
+            wait_ms: wait.map(millis),
+            pool: pool.clone(),
+        })),
         Evaluated::Items { parts, concurrency, tolerate } => {
             let mut told = Vec::with_capacity(parts.len());
             for part in parts {
@@ -143,6 +144,7 @@ async fn tell(station: &Station, evaluated: &Evaluated) -> Result<Report, Hindra
             }
             Ok(Report::Listed(Listed { parts: told, concurrency: *concurrency, tolerate: *tolerate }))
         }
+        Evaluated::Asked(asked) => Ok(Report::Acted(asked.upload(&mut upload).await?)),
         Evaluated::Settled(settled) => Ok(Report::Settled(settled.upload(&mut upload).await?)),
         Evaluated::Output { value, left_out } => {
             Ok(Report::Output(OutputReport { value: upload.value(value).await?, left_out: left_out.clone() }))

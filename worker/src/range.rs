@@ -15,8 +15,8 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-pub(crate) use self::report::all_failed;
 use self::report::{Done, Ended, send};
+pub(crate) use self::report::{all_failed, error_entry};
 use crate::{
     attempt::Try,
     blocking,
@@ -64,7 +64,7 @@ pub(crate) async fn perform(
     let mut is_intake_over = false;
     let mut is_due = false;
     loop {
-        if !is_intake_over && (station.stop.is_cancelled() || station.revoked.contains(&work.key.run)) {
+        if !is_intake_over && (station.stop.is_cancelled() || station.revoked.contains(work)) {
             (is_intake_over, is_due) = (true, true);
         }
         if is_intake_over {
@@ -105,7 +105,7 @@ pub(crate) async fn perform(
     send(station, work, &parts, done).await
 }
 
-async fn read(range: &Range) -> Result<Vec<Value>, Failure> {
+pub(crate) async fn read(range: &Range) -> Result<Vec<Value>, Failure> {
     let json = range.values.clone();
     let items = range.items.len() as usize;
     let unreadable = |why: String| Failure::new("items_unreadable", why);

@@ -151,6 +151,7 @@ impl Worker {
             env: allowed(&environment, &env_allow),
             metrics,
             revoked: Revoked::default(),
+            claims: Default::default(),
             running: Running::default(),
             slots: Arc::new(Semaphore::new(slots as usize)),
             stop: CancellationToken::new(),

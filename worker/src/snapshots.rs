@@ -1,10 +1,6 @@
 //! What work reads, built once per process: programs, values and snapshots by digest, each behind an `Arc`.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use engine::{program::Program, snapshot::Snapshot, value::Value};
@@ -20,6 +16,7 @@ use proto::{
 use crate::{
     blocking,
     cache::{Cache, Counters, Loaded},
+    lists,
     metrics::Metrics,
     values::{self, Values},
 };
@@ -183,17 +180,24 @@ impl Snapshots {
         }
         let parts: Vec<_> = list.parts.iter().map(|part| self.part(part)).collect();
         let parts: Vec<(Part, Bytes)> = stream::iter(parts).buffered(FETCHED_AT_ONCE).try_collect().await?;
+        let mut source = Vec::new();
+        for (count, values) in &list.source {
+            source.push((*count, self.bytes(values).await?));
+        }
         let places = list.places;
-        blocking::sized(weight(bytes), move || join(places, &parts)).await
+        blocking::sized(weight(bytes), move || lists::join(places, &parts, &source)).await
     }
 
     async fn part(&self, part: &Part) -> Result<(Part, Bytes), Error> {
-        let bytes = match &part.values {
-            ValueRef::Inline(json) => Bytes::copy_from_slice(json.as_bytes()),
-            ValueRef::Stored(stored) => self.fetch(*stored).await?,
-            ValueRef::List(_) => return Err(misshapen("a part of a list is itself a list")),
-        };
-        Ok((part.clone(), bytes))
+        Ok((part.clone(), self.bytes(&part.values).await?))
+    }
+
+    async fn bytes(&self, value: &ValueRef) -> Result<Bytes, Error> {
+        match value {
+            ValueRef::Inline(json) => Ok(Bytes::copy_from_slice(json.as_bytes())),
+            ValueRef::Stored(stored) => self.fetch(*stored).await,
+            ValueRef::List(_) => Err(misshapen("a part of a list is itself a list")),
+        }
     }
 
     async fn fetch(&self, stored: Stored) -> Result<Bytes, Error> {
@@ -235,31 +239,11 @@ fn compile(source: &[u8]) -> Result<Program, String> {
     }
 }
 
-/// The list that `parts` hold; the values of ignored items are not in it.
-fn join(places: Option<u32>, parts: &[(Part, Bytes)]) -> Result<Value, Error> {
-    let mut sparse = BTreeMap::new();
-    for (part, bytes) in parts {
-        let values = read(bytes)?;
-        let values = values.as_list().ok_or_else(|| misshapen("a part of a list is no array"))?;
-        let ignored: HashSet<_> = part.ignored.iter().collect();
-        for (index, value) in part.items.iter().zip(values) {
-            if !ignored.contains(&index) {
-                sparse.insert(index.0, value);
-            }
-        }
-    }
-    let mut place = |index| sparse.remove(&index).unwrap_or_else(Value::null);
-    Ok(Value::from_list(match places {
-        Some(places) => (0..places).map(&mut place).collect(),
-        None => sparse.into_values().collect(),
-    }))
-}
-
 fn weight(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-fn read(bytes: &[u8]) -> Result<Value, Error> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Value, Error> {
     Value::from_json(bytes).map_err(|error| Error::Unreadable {
         what: "value",
         digest: Digest::of(bytes),
@@ -267,6 +251,6 @@ fn read(bytes: &[u8]) -> Result<Value, Error> {
     })
 }
 
-fn misshapen(why: &str) -> Error {
+pub(crate) fn misshapen(why: &str) -> Error {
     Error::Unreadable { what: "list", digest: Digest::of(b""), why: why.to_owned() }
 }

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    action::registry::Actions, metrics::Metrics, revoked::Revoked, running::Running, secrets::Secrets,
+    action::registry::Actions, claim::Claims, metrics::Metrics, revoked::Revoked, running::Running, secrets::Secrets,
     snapshots::Snapshots,
 };
 
@@ -36,6 +36,7 @@ pub(crate) struct Station {
     pub env: Vec<(String, Value)>,
     pub metrics: Arc<Metrics>,
     pub revoked: Revoked,
+    pub claims: Claims,
     pub running: Running,
     /// One permit is one item at work.
     pub slots: Arc<Semaphore>,

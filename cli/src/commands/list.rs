@@ -25,6 +25,9 @@ pub struct Options {
     /// Only runs that began at most so long ago, such as `1h30m`
     #[arg(long, value_name = "DURATION", value_parser = engine::duration::parse)]
     since: Option<std::time::Duration>,
+    /// Only runs with a task that waits for a signal
+    #[arg(long)]
+    waiting: bool,
     /// At most so many
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
@@ -54,6 +57,7 @@ fn filter(options: &Options) -> Vec<(&'static str, String)> {
     filter.extend(options.status.map(|status| ("status", status.as_str().to_owned())));
     filter.extend(options.workflow.as_ref().map(|name| ("workflow", name.to_string())));
     filter.extend(options.labels.iter().map(|label| ("label", label.clone())));
+    filter.extend(options.waiting.then(|| ("waiting", "true".to_owned())));
     filter.extend(options.since.map(|since| ("since", engine::duration::format(since))));
     filter
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use engine::spec::Workflow;
 use proto::SCHEMA;
 
 use crate::{
@@ -33,8 +34,9 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
     let client = Client::new(&options.server)?;
     let loaded: Vec<Result<Definition, Error>> = options.files.iter().map(|file| Definition::load(file)).collect();
     let definitions = loaded.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let together: Vec<&Workflow> = definitions.iter().map(Definition::workflow).collect();
     for (definition, file) in definitions.iter().zip(&options.files) {
-        definition.show_doubts(file);
+        definition.show_doubts(file, &together);
     }
     let mut workflows = Vec::new();
     for definition in &definitions {

@@ -1,14 +1,14 @@
 //! `leveret run`: a workflow file, run here and now.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::Ipv4Addr, path::PathBuf, str::FromStr, time::Duration};
 
 use proto::{
     SCHEMA,
-    id::RunId,
+    id::{KeyName, RunId, WorkflowName},
     job::Message,
     json::Json,
     topology::Topology,
-    view::{Run, RunDocument},
+    view::{ContextDocument, Run, RunDocument},
 };
 use queue::Queue;
 use tempfile::TempDir;
@@ -16,14 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Client,
-    definition::Definition,
+    definition::{Definition, Target},
     embedded::{Embedded, Settings},
     ending::{Error, Exit},
     follow::Follow,
     interrupts::Interrupts,
     options::Means,
     output::{self, Colour, Format, Stream},
-    parameters::Given,
+    parameters::{Given, read_data},
     progress::Progress,
     view,
 };
@@ -38,9 +38,15 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 /// What to run, and how it is shown.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Workflow file in YAML or JSON
+    /// Workflow file in YAML or JSON: with a `/`, or ending in .yaml, .yml or .json; further ones are those that it runs
     #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    files: Vec<Target>,
+    /// Signal that is sent once the run was accepted, with its payload in JSON or YAML; may be given several times
+    #[arg(long = "signal", value_name = "NAME=FILE")]
+    signals: Vec<SignalFile>,
+    /// What the run's context begins with: a file as `leveret get --context` prints it, in JSON or YAML
+    #[arg(long, value_name = "FILE")]
+    context: Option<PathBuf>,
     /// Folder that keeps the run; without one nothing is kept
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
@@ -54,6 +60,20 @@ pub struct Options {
     given: Given,
     #[command(flatten)]
     means: Means,
+}
+
+/// `--signal`.
+#[derive(Clone, Debug)]
+struct SignalFile {
+    name: KeyName,
+    file: PathBuf,
+}
+
+/// Everything that a scheduler gets, in this order: the workflows that are called, the job, and signals.
+struct Request {
+    children: Vec<(WorkflowName, String)>,
+    job: Message,
+    signals: Vec<(KeyName, Json)>,
 }
 
 /// Where the store is, and whether it stays.
@@ -75,18 +95,7 @@ enum Followed {
 /// # Errors
 /// When the file or its parameters are not valid, or this process fails.
 pub async fn run(options: Options) -> Result<Exit, Error> {
-    let [file] = options.files.as_slice() else {
-        return Err(Error::usage("more than one file: workflows that run others are not supported yet")
-            .with_help("give the one file that is to be run"));
-    };
-    let definition = Definition::load(file)?;
-    let given = options.given.check(definition.workflow())?;
-    let message = Message {
-        definition: Some(Json::of(&definition.source).expect("a text is JSON")),
-        parameters: Some(given),
-        ..Message::default()
-    };
-
+    let request = Request::read(&options)?;
     let mut interrupts = Interrupts::listen()?;
     let data = Data::open(options.data.clone())?;
     let topology = Topology::default();
@@ -101,7 +110,7 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
     .await?;
     let client = Client::new(&embedded.server())?;
     let progress = if options.quiet { Progress::Hidden } else { Progress::on_terminal() };
-    let followed = drive(&mut embedded, &client, &message, &mut interrupts, progress).await;
+    let followed = drive(&mut embedded, &client, &request, &mut interrupts, progress).await;
 
     let now = CancellationToken::new();
     let patience = match &followed {
@@ -123,16 +132,78 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
     }
 }
 
-/// Submits the job as any client would, and waits for its end.
+impl Request {
+    fn read(options: &Options) -> Result<Self, Error> {
+        let files = options.files.iter().map(|target| match target {
+            Target::File(file) => Definition::load(file),
+            Target::Name(name) => Err(Error::usage(format!("{name} is no file"))
+                .with_help(format!("write ./{name} if it is one; `leveret submit` runs registered workflows"))),
+        });
+        let mut definitions = files.collect::<Result<Vec<_>, _>>()?.into_iter();
+        let definition = definitions.next().expect("clap asks for one");
+        let context = options.context.as_deref().map(read_data).transpose()?;
+        let known = context.as_ref().map(parameters_of).transpose()?.unwrap_or_default();
+        let job = Message {
+            definition: Some(Json::of(&definition.source).expect("a text is JSON")),
+            parameters: Some(options.given.check_over(definition.workflow(), known)?),
+            context,
+            ..Message::default()
+        };
+        let signal = |signal: &SignalFile| Ok((signal.name.clone(), read_data(&signal.file)?));
+        Ok(Self {
+            children: definitions.map(|child| (child.workflow().name.clone(), child.source)).collect(),
+            job,
+            signals: options.signals.iter().map(signal).collect::<Result<_, Error>>()?,
+        })
+    }
+
+    /// Hands it in, as any client would.
+    async fn submit(&self, client: &Client) -> Result<RunId, Error> {
+        for (name, source) in &self.children {
+            client.register(name, source).await?;
+        }
+        let answer = client.submit(&self.job).await?;
+        let id = answer.id.ok_or_else(|| Error::failed("the job was accepted without an id"))?;
+        for (name, payload) in &self.signals {
+            // The run may have ended by now, and how it did is what is to be told.
+            if let Err(error) = client.signal(&id, name, payload, None).await {
+                output::note(&format!("the signal {name} was not taken\n{}", error.render()));
+            }
+        }
+        Ok(id)
+    }
+}
+
+/// The parameters that a context has, which count where none are given.
+fn parameters_of(context: &Json) -> Result<BTreeMap<String, Json>, Error> {
+    let context: Result<ContextDocument, _> = context.parse();
+    let context = context.map_err(|error| {
+        Error::usage("the context cannot be read")
+            .because(error)
+            .with_help("it is what `leveret get ID --context` prints: parameters, workflow, signal, task")
+    });
+    Ok(context?.parameters)
+}
+
+impl FromStr for SignalFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, file) = text.split_once('=').ok_or("write NAME=FILE")?;
+        let name = name.parse().map_err(|error: proto::id::Error| error.to_string())?;
+        Ok(Self { name, file: file.into() })
+    }
+}
+
+/// Hands in what was asked, and waits for its end.
 async fn drive(
     embedded: &mut Embedded,
     client: &Client,
-    message: &Message,
+    request: &Request,
     interrupts: &mut Interrupts,
     mut progress: Progress,
 ) -> Result<Followed, Error> {
-    let answer = client.submit(message).await?;
-    let id = answer.id.ok_or_else(|| Error::failed("the job was accepted without an id"))?;
+    let id = request.submit(client).await?;
     let mut follow = Follow::new(client.clone(), id.clone());
     let mut was_cancelled = false;
     loop {

@@ -8,6 +8,7 @@ use proto::{
     id::RunId,
     job::{Answer, Message},
     json::Json,
+    time::Timestamp,
     topology::JOB_KEY,
     view::RunDocument,
 };
@@ -38,15 +39,11 @@ pub struct Options {
     /// Label of the run; may be given several times
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = read_label)]
     labels: Vec<(String, String)>,
-    /// Wait until the run has ended, and print its output
-    #[arg(long, conflicts_with = "watch")]
-    wait: bool,
-    /// As --wait, and show progress
-    #[arg(long)]
-    watch: bool,
-    /// What stdout gets: a line, a document, or just the run's id
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    output: Format,
+    /// Not before this: a time such as 2026-12-01T09:00:00Z, or from now on such as +10m
+    #[arg(long, value_name = "TIME", value_parser = read_time)]
+    at: Option<Timestamp>,
+    #[command(flatten)]
+    then: Then,
     /// Hand it to this RabbitMQ instead of the scheduler's HTTP interface
     #[arg(long, value_name = "URL")]
     amqp: Option<String>,
@@ -56,6 +53,20 @@ pub struct Options {
     names: Names,
     #[command(flatten)]
     server: Server,
+}
+
+/// What is done once a run was accepted.
+#[derive(Debug, clap::Args)]
+pub(super) struct Then {
+    /// Wait until the run has ended, and print its output
+    #[arg(long, conflicts_with = "watch")]
+    wait: bool,
+    /// As --wait, and show progress
+    #[arg(long)]
+    watch: bool,
+    /// What stdout gets: a line, a document, or just the run's id
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    output: Format,
 }
 
 /// What stdout gets.
@@ -80,36 +91,56 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
         Some(url) => publish(url, &options.names, message).await?,
         None => client.submit(&message).await?,
     };
-    let id = answer.id.clone().ok_or_else(|| Error::failed("the job was accepted without an id"))?;
-    if !options.wait && !options.watch {
-        say(&options, &answer, &id)?;
-        return Ok(Exit::Done);
-    }
-    if options.output == Format::Id {
-        output::print(id.as_str())?;
-    }
-    let progress = if options.watch { Progress::on_terminal() } else { Progress::Hidden };
+    let Some(id) = options.then.accepted(&answer)? else { return Ok(Exit::Done) };
+    let progress = options.then.progress();
     let watched = match &options.amqp {
         Some(_) => follow_published(client, id, progress).await.map_err(published_but),
         None => watch::follow(Follow::new(client, id), progress).await,
     };
-    let run = match watched? {
-        watch::Watched::Ended(run) => *run,
-        watch::Watched::Detached => return Ok(Exit::Interrupted),
-    };
-    let exit = view::exit(&run);
-    output::note(&view::summary(&run, Colour::of(Stream::Stderr)));
-    match options.output {
-        Format::Text => print_output(&run)?,
-        Format::Json => output::print(&output::pretty_document(&RunDocument { schema: SCHEMA, run }))?,
-        Format::Id => {}
+    options.then.ended(watched?)
+}
+
+impl Then {
+    /// Says that a run was accepted, unless it is to be waited for: then gives its id.
+    pub(super) fn accepted(&self, answer: &Answer) -> Result<Option<RunId>, Error> {
+        let id = answer.id.clone().ok_or_else(|| Error::failed("the job was accepted without an id"))?;
+        let waits = self.wait || self.watch;
+        match self.output {
+            Format::Id => output::print(id.as_str())?,
+            Format::Text | Format::Json if waits => {}
+            Format::Json => output::print(&output::pretty_document(answer))?,
+            Format::Text if answer.duplicate => output::print(&format!("{id} {}, as before", answer.status))?,
+            Format::Text => output::print(&format!("{id} {}", answer.status))?,
+        }
+        Ok(waits.then_some(id))
     }
-    Ok(exit)
+
+    /// How the wait is shown.
+    pub(super) fn progress(&self) -> Progress {
+        if self.watch { Progress::on_terminal() } else { Progress::Hidden }
+    }
+
+    /// Says how the run ended that was waited for.
+    pub(super) fn ended(&self, watched: watch::Watched) -> Result<Exit, Error> {
+        let run = match watched {
+            watch::Watched::Ended(run) => *run,
+            watch::Watched::Detached => return Ok(Exit::Interrupted),
+        };
+        let exit = view::exit(&run);
+        output::note(&view::summary(&run, Colour::of(Stream::Stderr)));
+        match self.output {
+            Format::Text => print_output(&run)?,
+            Format::Json => output::print(&output::pretty_document(&RunDocument { schema: SCHEMA, run }))?,
+            Format::Id => {}
+        }
+        Ok(exit)
+    }
 }
 
 fn message(options: &Options) -> Result<Message, Error> {
     let mut message = Message {
         id: options.id.clone(),
+        at: options.at,
         labels: (!options.labels.is_empty()).then(|| options.labels.iter().cloned().collect::<BTreeMap<_, _>>()),
         ..Message::default()
     };
@@ -179,12 +210,11 @@ fn published_but(error: Error) -> Error {
     )
 }
 
-fn say(options: &Options, answer: &Answer, id: &RunId) -> Result<(), Error> {
-    match options.output {
-        Format::Id => output::print(id.as_str()),
-        Format::Json => output::print(&output::pretty_document(answer)),
-        Format::Text if answer.duplicate => output::print(&format!("{id} {}, as before", answer.status)),
-        Format::Text => output::print(&format!("{id} {}", answer.status)),
+/// Reads a time, or how long from now.
+fn read_time(text: &str) -> Result<Timestamp, String> {
+    match text.strip_prefix('+') {
+        Some(after) => engine::duration::parse(after).map(|after| view::now().plus(after)).map_err(|e| e.to_string()),
+        None => text.parse().map_err(|_| "write a time such as 2026-12-01T09:00:00Z, or +10m".to_owned()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 use engine::{
     parse,
     program::Program,
-    rehearsal::{self, Outcome, expect::Difference, script::Script},
+    rehearsal::{self, Outcome, Rerun, expect::Difference, script::Script},
 };
 use proto::{SCHEMA, failure::Failure};
 use serde::Serialize;
@@ -68,8 +68,8 @@ struct Entry<'a> {
 pub fn run(options: &Options) -> Result<Exit, Error> {
     let programs = options.files.iter().map(|file| Ok(Arc::new(Definition::load(file)?.into_program())));
     let programs: Vec<Arc<Program>> = programs.collect::<Result<_, Error>>()?;
-    let first = programs.first().ok_or_else(|| Error::usage("there is no workflow file"))?;
-    let scripts: Vec<_> = options.script.iter().map(|file| load(file, first)).collect();
+    let (first, children) = programs.split_first().ok_or_else(|| Error::usage("there is no workflow file"))?;
+    let scripts: Vec<_> = options.script.iter().map(|file| load(file, first, children)).collect();
     let scripts: Vec<(String, Script)> = scripts.into_iter().collect::<Result<_, Error>>()?;
     let played: Vec<Played> = scripts.into_iter().map(|(name, script)| play(&programs, name, &script)).collect();
     match options.output {
@@ -79,10 +79,11 @@ pub fn run(options: &Options) -> Result<Exit, Error> {
     if played.iter().all(Played::has_passed) { Ok(Exit::Done) } else { Ok(Exit::Failed) }
 }
 
-fn load(file: &Path, program: &Program) -> Result<(String, Script), Error> {
+fn load(file: &Path, program: &Program, children: &[Arc<Program>]) -> Result<(String, Script), Error> {
+    let children: Vec<_> = children.iter().map(|child| child.workflow()).collect();
     let source = definition::read(file)?;
     let name = file.display().to_string();
-    match parse::script(&source, &name, program.workflow()) {
+    match parse::script(&source, &name, program.workflow(), &children) {
         Ok(script) => Ok((name, script)),
         Err(diagnostics) => {
             definition::show(&diagnostics);
@@ -93,7 +94,7 @@ fn load(file: &Path, program: &Program) -> Result<(String, Script), Error> {
 
 fn play(programs: &[Arc<Program>], name: String, script: &Script) -> Played {
     let outcome = rehearsal::play(programs, script);
-    let differences = outcome.as_ref().map(|outcome| rehearsal::check(outcome, &script.expect));
+    let differences = outcome.as_ref().map(|outcome| rehearsal::check(outcome, &script.take));
     Played { script: name, differences: differences.unwrap_or_default(), outcome }
 }
 
@@ -103,22 +104,30 @@ impl Played {
     }
 
     fn warnings(&self) -> Vec<String> {
-        self.outcome.iter().flat_map(|outcome| &outcome.unused).map(ToString::to_string).collect()
+        let mut warnings = Vec::new();
+        let (mut place, mut next) = (String::new(), self.outcome.as_ref().ok());
+        while let Some(outcome) = next {
+            warnings.extend(outcome.unused.iter().map(|unused| format!("{place}{unused}")));
+            place.push_str("rerun: ");
+            next = match outcome.rerun.as_deref() {
+                Some(Rerun::Played(again)) => Some(again),
+                Some(Rerun::Refused(_)) | None => None,
+            };
+        }
+        warnings
     }
 
     fn error(&self) -> Option<Failure> {
         match &self.outcome {
             Ok(outcome) => outcome.error.clone(),
-            Err(error) => Some(Failure::new("endless", error.to_string())),
+            Err(error) => Some(Failure::new(error.code(), error.to_string())),
         }
     }
 
     /// Why the run did not succeed, for a person who expected something else.
     fn said(&self, failure: &Failure) -> String {
-        let ended = match &self.outcome {
-            Ok(outcome) => outcome.status.as_str(),
-            Err(_) => "endless",
-        };
+        let Ok(outcome) = &self.outcome else { return format!("[{}] {}", failure.code, failure.message) };
+        let ended = outcome.status.as_str();
         let place = failure.task.as_ref().map(|task| format!(" in task {task}")).unwrap_or_default();
         format!("the run ended {ended}{place}: [{}] {}", failure.code, failure.message)
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use engine::diagnostic::{Diagnostic, Diagnostics, Severity};
+use engine::diagnostic::{Diagnostic, Diagnostics, Severity, codes};
 use serde::Serialize;
 
 use super::{Region, message, region};
@@ -10,8 +10,8 @@ use crate::output;
 
 const SCHEMA_URI: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
 
-/// The page that tells what a file may say.
-const HELP_URI: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/language.md");
+/// The folder that has a page for each code.
+const PAGES: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/src/codes");
 
 #[derive(Debug, Serialize)]
 struct Log<'a> {
@@ -49,7 +49,7 @@ struct Driver<'a> {
 struct Rule<'a> {
     id: &'a str,
     short_description: Text,
-    help_uri: &'a str,
+    help_uri: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -108,7 +108,7 @@ struct Place {
 }
 
 pub(super) fn render(checked: &[Diagnostics]) -> String {
-    let codes = codes(checked);
+    let codes = found_codes(checked);
     let results = checked.iter().flat_map(|diagnostics| {
         let uri = uri(diagnostics.file());
         let codes = &codes;
@@ -134,7 +134,7 @@ pub(super) fn render(checked: &[Diagnostics]) -> String {
 }
 
 /// Every code that was found, sorted.
-fn codes<'a>(checked: &'a [Diagnostics]) -> Vec<&'a str> {
+fn found_codes<'a>(checked: &'a [Diagnostics]) -> Vec<&'a str> {
     let mut codes: Vec<&'a str> = checked.iter().flat_map(Diagnostics::iter).map(|found| found.code).collect();
     codes.sort_unstable();
     codes.dedup();
@@ -142,7 +142,9 @@ fn codes<'a>(checked: &'a [Diagnostics]) -> Vec<&'a str> {
 }
 
 fn rule(code: &str) -> Rule<'_> {
-    Rule { id: code, short_description: Text::of(&code.replace('_', " ")), help_uri: HELP_URI }
+    // A test holds that each has one.
+    let summary = codes::summary(code).unwrap_or(code);
+    Rule { id: code, short_description: Text::of(summary), help_uri: format!("{PAGES}/{code}.md") }
 }
 
 fn finding<'a>(diagnostics: &Diagnostics, diagnostic: &'a Diagnostic, uri: &str, codes: &[&str]) -> Finding<'a> {

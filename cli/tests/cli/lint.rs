@@ -82,3 +82,41 @@ fn regions_of_the_log_hold_what_is_wrong() {
         "the end is the first column behind `taks`"
     );
 }
+
+const CUSTOM: &str = "name: custom\ntasks:\n  a: { action: acme.deploy, input: { hots: b } }\n";
+
+#[test]
+fn actions_of_ones_own_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (file, actions) = (path("custom.yaml"), path("actions.json"));
+    std::fs::write(&file, CUSTOM).expect("written");
+    let problems = |options: &[&str], exit| {
+        let found = leveret(&[&["lint", "--strict", "-o", "json", &file], options].concat()).expect(exit).json();
+        let problems = found["files"][0]["problems"].as_array().expect("a list").clone();
+        problems.iter().map(|problem| problem["code"].as_str().expect("a code").to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(problems(&[], 2), ["unknown_action"]);
+    assert!(problems(&["--action", "other", "--action", "acme.deploy"], 0).is_empty());
+    let schema =
+        r#"{"acme.deploy": {"properties": {"host": {}}, "required": ["host"], "additionalProperties": false}}"#;
+    std::fs::write(&actions, schema).expect("written");
+    assert_eq!(problems(&["--actions", &actions, "--action", "acme.deploy"], 2), ["missing_input", "unknown_input"]);
+    for (unusable, reason) in [("[]", "no map"), (r#"{"acme.deploy": {"type": "text"}}"#, "acme.deploy")] {
+        std::fs::write(&actions, unusable).expect("written");
+        let ended = leveret(&["lint", &file, "--actions", &actions]).expect(2);
+        assert!(ended.stderr.contains(reason) && ended.stderr.contains("help"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn files_are_looked_at_together() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("parent.yaml"), "name: parent\ntasks:\n  a: { workflow: child, input: { b: 1 } }\n")
+        .expect("written");
+    std::fs::write(path("child.yaml"), "name: child\ntasks: { a: {} }\n").expect("written");
+    let together = leveret(&["lint", "--strict", &path("parent.yaml"), &path("child.yaml")]).expect(2);
+    assert!(together.stdout.contains("`child` takes no `b`"), "{}", together.stdout);
+    leveret(&["lint", "--strict", &path("parent.yaml")]).expect(0);
+}

@@ -22,7 +22,22 @@ fn file(name: &str, text: &str) -> (tempfile::TempDir, String) {
 #[test]
 fn help_and_version_are_data() {
     let help = leveret(&["--help"]).expect(0);
-    for command in ["run", "scheduler", "worker", "submit", "register", "list", "get", "watch", "cancel", "lint"] {
+    for command in [
+        "run",
+        "scheduler",
+        "worker",
+        "submit",
+        "register",
+        "list",
+        "get",
+        "watch",
+        "cancel",
+        "pause",
+        "resume",
+        "signal",
+        "rerun",
+        "lint",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}: {}", help.stdout);
     }
     assert!(help.stdout.contains("Exit codes: 0 done"), "{}", help.stdout);
@@ -38,8 +53,8 @@ fn wrong_words_are_wrong_use() {
         let ended = leveret(words).expect(2);
         assert!(ended.stdout.is_empty() && ended.stderr.starts_with("error:"), "{words:?}: {}", ended.stderr);
     }
-    let several = leveret(&["run", "a.yaml", "b.yaml"]).expect(2);
-    assert!(several.stderr.contains("not supported yet"), "{}", several.stderr);
+    let name = leveret(&["run", "fleet"]).expect(2);
+    assert!(name.stderr.contains("fleet is no file") && name.stderr.contains("./fleet"), "{}", name.stderr);
     let absent = leveret(&["lint", "./no-such-file.yaml"]).expect(2);
     assert!(absent.stderr.contains("cannot read ./no-such-file.yaml"), "{}", absent.stderr);
 }

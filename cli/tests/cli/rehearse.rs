@@ -119,11 +119,14 @@ fn the_corpus_holds() {
     };
     let files: Vec<String> = list(&root).iter().flat_map(|topic| list(Path::new(topic))).collect();
     let is_script = |file: &&String| file.ends_with(".script.yaml");
-    for workflow in files.iter().filter(|file| !is_script(file)) {
+    let is_child = |file: &&String| file.ends_with(".child.yaml");
+    for workflow in files.iter().filter(|file| !is_script(file) && !is_child(file)) {
         let stem = workflow.trim_end_matches("yaml");
+        let children: Vec<&str> =
+            files.iter().filter(is_child).filter(|file| file.starts_with(stem)).map(String::as_str).collect();
         let scripts: Vec<&str> =
             files.iter().filter(is_script).filter(|file| file.starts_with(stem)).map(String::as_str).collect();
-        let words = [&["test", workflow, "--script"], scripts.as_slice()].concat();
+        let words = [&["test", workflow], children.as_slice(), &["--script"], scripts.as_slice()].concat();
         let ended = leveret(&words).expect(0);
         assert!(ended.stdout.ends_with(&format!("{} passed, 0 failed\n", scripts.len())), "{}", ended.stdout);
         assert!(!ended.stdout.contains("warning"), "{}", ended.stdout);

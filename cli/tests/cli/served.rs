@@ -43,8 +43,18 @@ impl Dev {
     }
 
     pub fn start_in(folder: tempfile::TempDir) -> Self {
+        Self::start_knowing(folder, &[])
+    }
+
+    /// With these variables.
+    pub fn start_with(variables: &[(&str, &str)]) -> Self {
+        Self::start_knowing(tempfile::tempdir().expect("a folder"), variables)
+    }
+
+    fn start_knowing(folder: tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         let data = folder.path().join("data").display().to_string();
-        let mut process = start(&["dev", "--http", "127.0.0.1:0", "--data", &data], &[("LEVERET_LOG", "warn")]);
+        let variables = [&[("LEVERET_LOG", "warn")], variables].concat();
+        let mut process = start(&["dev", "--http", "127.0.0.1:0", "--data", &data], &variables);
         let line = process.said("serving at ");
         let url = line.split(['/', ';']).find(|part| part.starts_with("127.")).expect("an address");
         Self { url: format!("http://{url}"), process, folder }

@@ -35,6 +35,7 @@ fn condition(exit: &Exit) -> String {
 fn names(sketch: &Sketch<'_>, places: &[Place]) -> String {
     let name = |place: &Place| match place {
         Place::Task(position) => sketch.task(*position),
+        Place::Again(_) => "retry",
         Place::End(word) => word.unwrap_or("end"),
         Place::Fail => "fail",
     };

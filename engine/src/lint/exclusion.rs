@@ -118,7 +118,7 @@ impl Conditions {
                             .all(|(at, edge)| edges[..at].iter().all(|other| !edge.may.overlaps(other.may)))
                 };
                 // A join has a pass for each time that its inbound tasks arrive; without one every arrival counts.
-                let is_bounded = sources.len() <= 1 || task.join.is_some();
+                let is_bounded = (sources.len() <= 1 || task.join.is_some()) && !task.says_retry();
                 if is_bounded && sources.iter().all(is_single) {
                     self.once.insert(index);
                 }

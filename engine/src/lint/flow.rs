@@ -13,7 +13,7 @@ use super::{
     statuses::Statuses,
 };
 use crate::{
-    spec::{Join, TaskIndex, Workflow},
+    spec::{DurationField, Join, Pool, Target, Task, TaskIndex, WaitFor, Workflow},
     template::scan::Path,
 };
 
@@ -25,10 +25,12 @@ const BITS_MAX: usize = 40_000_000;
 pub(super) enum Key<'a> {
     /// `workflow.<name>`.
     Workflow(&'a str),
-    /// That a task has ended: with that go its `result`, `attempts` and `item_errors`.
+    /// That a task has ended, and not by waiting in vain: with that go its `result`, `attempts` and `item_errors`.
     Ended(TaskIndex),
     /// `task.<name>.error`: that it has ended, and not well.
     Error(TaskIndex),
+    /// `signal.<name>`: that a task has received it.
+    Signal(&'a str),
 }
 
 /// How well a key is known at some place.
@@ -154,6 +156,7 @@ impl<'a> Flow<'a> {
             Subject::Task(name, _) => {
                 self.task(name).map(|task| vec![Key::Ended(task), Key::Error(task)]).unwrap_or_default()
             }
+            Subject::Signal(name) => vec![Key::Signal(name)],
             Subject::Parameter(_) | Subject::Run(_) | Subject::Error(_) | Subject::Whole(_) | Subject::Other => {
                 Vec::new()
             }
@@ -176,6 +179,7 @@ impl<'a> Flow<'a> {
             if known.as_ref() != Some(&start) {
                 *known = Some(start);
                 open.extend(self.graph.outbound(task).iter().map(|edge| ranked(edge.to)));
+                open.extend(self.workflow.task(task).says_retry().then(|| ranked(task)));
             }
         }
     }
@@ -196,7 +200,16 @@ impl<'a> Flow<'a> {
                 self.joined(&arrived, sources.len(), needed)
             }
         };
-        joined.unwrap_or_else(|| self.vars())
+        let first = joined.unwrap_or_else(|| self.vars());
+        self.retried(index).fold(first, |known, again| known.either(&again))
+    }
+
+    /// What `task` has when a transition of its own has started it again.
+    fn retried(&self, task: TaskIndex) -> impl Iterator<Item = Known> {
+        let next = self.workflow.task(task).next.iter().enumerate();
+        let is_retry = move |at: usize| !self.graph.may(task, at).is_empty();
+        next.filter(move |(at, next)| next.targets.contains(&Target::Retry) && is_retry(*at))
+            .filter_map(move |(at, _)| self.behind(task, at))
     }
 
     /// Of several branches a join has all that `needed` of them must bring, whichever they are.
@@ -215,19 +228,21 @@ impl<'a> Flow<'a> {
                 }
             }
         }
-        self.forget_errors(arrived, &mut known);
+        self.forget_ends(arrived, &mut known);
         Some(known)
     }
 
-    /// Of a task that runs more than once, a join has the end that came last: another branch may bring a good one.
-    fn forget_errors(&self, arrived: &[Known], known: &mut Known) {
-        for (key, error) in &self.numbers {
-            let Key::Error(task) = key else { continue };
-            let Some(ended) = self.numbers.get(&Key::Ended(*task)).filter(|_| !self.conditions.is_once(*task)) else {
-                continue;
-            };
-            if arrived.iter().any(|one| one.maybe.has(*ended) && !one.sure.has(*error)) {
-                known.sure.remove(*error);
+    /// Of a task that runs more than once, a join has the end that came last: another branch may bring one with less.
+    fn forget_ends(&self, arrived: &[Known], known: &mut Known) {
+        let is_again = |key: &Key<'_>| match key {
+            Key::Ended(task) | Key::Error(task) => !self.conditions.is_once(*task),
+            Key::Workflow(_) | Key::Signal(_) => false,
+        };
+        for (key, number) in self.numbers.iter().filter(|(key, _)| is_again(key)) {
+            let (Key::Ended(task) | Key::Error(task)) = key else { continue };
+            let Some(ended) = self.numbers.get(&Key::Ended(*task)) else { continue };
+            if arrived.iter().any(|one| one.maybe.has(*ended) && !one.sure.has(*number)) {
+                known.sure.remove(*number);
             }
         }
     }
@@ -244,18 +259,43 @@ impl<'a> Flow<'a> {
 
     /// What is known at the end of `edge`; `None` before anything is known at its beginning.
     fn along(&self, edge: &Edge) -> Option<Known> {
-        let mut known = self.starts[usize::from(edge.from.0)].clone()?;
+        self.behind(edge.from, edge.at)
+    }
+
+    /// What is known where the transition of `task` at `at` leads.
+    fn behind(&self, task: TaskIndex, at: usize) -> Option<Known> {
+        let mut known = self.starts[usize::from(task.0)].clone()?;
+        let may = self.graph.may(task, at);
         let error = match () {
-            () if edge.may == Statuses::SUCCEEDED => Presence::Never,
-            () if !edge.may.includes(Statuses::SUCCEEDED) => Presence::Sure,
+            () if may == Statuses::SUCCEEDED => Presence::Never,
+            () if !may.includes(Statuses::SUCCEEDED) => Presence::Sure,
             () => Presence::Maybe,
         };
         // An end takes the place of an earlier end of the same task.
-        self.put(&mut known, Key::Error(edge.from), Presence::Never);
-        self.put(&mut known, Key::Error(edge.from), error);
-        self.put(&mut known, Key::Ended(edge.from), Presence::Sure);
-        self.publish(&mut known, edge.from, edge.at, usize::MAX);
+        self.put(&mut known, Key::Error(task), Presence::Never);
+        self.put(&mut known, Key::Error(task), error);
+        let result = match waits_in_vain(self.workflow.task(task)).overlaps(may) {
+            true => Presence::Maybe,
+            false => Presence::Sure,
+        };
+        self.put(&mut known, Key::Ended(task), Presence::Never);
+        self.put(&mut known, Key::Ended(task), result);
+        self.receive(&mut known, task, may);
+        self.publish(&mut known, task, at, usize::MAX);
         Some(known)
+    }
+
+    /// Adds the signal for which `task` has waited, when it ended in one of these ways.
+    fn receive(&self, known: &mut Known, task: TaskIndex, ended: Statuses) {
+        let spec = self.workflow.task(task);
+        let Some(WaitFor { signal, .. }) = &spec.wait_for else { return };
+        // It may have failed before it could wait.
+        let too_early = if is_prepared(spec) { Statuses::FAILED } else { Statuses::NONE };
+        let presence = match ended.overlaps(waits_in_vain(spec).or(too_early)) {
+            true => Presence::Maybe,
+            false => Presence::Sure,
+        };
+        self.put(known, Key::Signal(signal.as_str()), presence);
     }
 
     /// Adds what the transitions of `task` before `until` publish when the one at `at` is taken.
@@ -287,9 +327,20 @@ impl<'a> Flow<'a> {
     pub(super) fn at(&self, moment: Moment) -> Option<Known> {
         match moment {
             Moment::Var(_) => None,
-            Moment::Task(task) | Moment::When(task, _) => self.starts[usize::from(task.0)].clone(),
+            Moment::Before(task) => self.starts[usize::from(task.0)].clone(),
+            Moment::Task(task) => {
+                let mut known = self.starts[usize::from(task.0)].clone()?;
+                self.receive(&mut known, task, Statuses::NONE);
+                Some(known)
+            }
+            Moment::When(task, at) => {
+                let mut known = self.starts[usize::from(task.0)].clone()?;
+                self.receive(&mut known, task, self.graph.may(task, at));
+                Some(known)
+            }
             Moment::Publish(task, at, entry) => {
                 let mut known = self.starts[usize::from(task.0)].clone()?;
+                self.receive(&mut known, task, self.graph.may(task, at));
                 self.publish(&mut known, task, at, at);
                 let transition = &self.workflow.task(task).next[at];
                 for (key, _) in transition.publish.iter().take(entry) {
@@ -307,6 +358,9 @@ impl<'a> Flow<'a> {
         for (index, task) in self.workflow.indexed().filter(|(index, _)| self.graph.is_reached(*index)) {
             self.put(&mut known, Key::Ended(index), Presence::Maybe);
             self.put(&mut known, Key::Error(index), Presence::Maybe);
+            if let Some(wait_for) = &task.wait_for {
+                self.put(&mut known, Key::Signal(wait_for.signal.as_str()), Presence::Maybe);
+            }
             let is_live = |at: &usize| !self.graph.may(index, *at).is_empty();
             let live = (0..task.next.len()).filter(is_live);
             for (key, _) in live.flat_map(|at| &task.next[at].publish) {
@@ -330,4 +384,20 @@ impl<'a> Flow<'a> {
         let lacks = |edge: &&Edge| self.along(edge).is_some_and(|known| self.presence(&known, key) != Presence::Sure);
         self.graph.inbound(index).iter().find(lacks).map(|edge| edge.from)
     }
+}
+
+/// With which outcomes `task` may have ended without anything done, as its signal did not come.
+fn waits_in_vain(task: &Task) -> Statuses {
+    match &task.wait_for {
+        Some(WaitFor { timeout: Some(_), .. }) => Statuses::TIMED_OUT,
+        Some(WaitFor { timeout: None, .. }) | None => Statuses::NONE,
+    }
+}
+
+/// Whether something of `task` is evaluated before it waits, and so may fail.
+fn is_prepared(task: &Task) -> bool {
+    let is_evaluated = |field: &Option<DurationField>| matches!(field, Some(DurationField::Evaluated(_)));
+    matches!(task.pool, Pool::Evaluated(_))
+        || is_evaluated(&task.delay)
+        || task.wait_for.as_ref().is_some_and(|wait_for| is_evaluated(&wait_for.timeout))
 }

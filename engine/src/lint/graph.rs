@@ -126,7 +126,7 @@ fn edges(from: TaskIndex, task: &Task, outcomes: &[(Statuses, Statuses)]) -> Vec
         for target in &transition.targets {
             match target {
                 Target::Task(to) => edges.push(Edge { from, to: *to, at, may, must }),
-                Target::Noop | Target::Continue | Target::Fail => {}
+                Target::Noop | Target::Continue | Target::Fail | Target::Retry => {}
             }
         }
     }

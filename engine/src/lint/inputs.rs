@@ -1,4 +1,5 @@
-//! What a task hands to its action, as far as the file says it, against the schema of the action's input.
+//! What a task hands to its action or to its child run, as far as the file says it, against the schema of what that
+//! takes.
 
 use jsonschema::{
     ValidationError,
@@ -10,7 +11,7 @@ use super::{Actions, Lint, listed, warn};
 use crate::{
     diagnostic::Diagnostics,
     parse::{places::Spot, suggest},
-    spec::{Node, Task},
+    spec::{Call, Node, Task},
 };
 
 /// A value with something in the place of each template.
@@ -28,31 +29,34 @@ pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
     }
     for (index, task) in lint.workflow.indexed() {
         let spot = lint.places.task(index);
-        match lint.actions.get(&task.action) {
-            Some(schema) => check_input(task, schema, spot, found),
-            None => check_name(lint.actions, task, spot, found),
+        let Some(action) = task.action() else { continue };
+        match lint.actions.get(action) {
+            Some(schema) => check_input(task, action, schema, spot, found),
+            None => check_name(lint.actions, action, spot, found),
         }
     }
 }
 
-fn check_name(actions: &Actions, task: &Task, spot: Spot<'_>, found: &mut Diagnostics) {
-    let message = format!("no action `{}` is built in", task.action);
-    let help = match suggest(&task.action, actions.keys().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`? A worker of your own may have it"),
-        None => {
-            format!("a worker of your own must have it; built in are {}", listed(actions.keys().map(String::as_str)))
-        }
+fn check_name(actions: &Actions, action: &str, spot: Spot<'_>, found: &mut Diagnostics) {
+    let message = format!("no action `{action}` is built in");
+    let help = match suggest(action, actions.keys().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`? If a worker of your own has it, say `--action {action}`"),
+        None => format!(
+            "if a worker of your own has it, say `--action {action}`; known are {}",
+            listed(actions.keys().map(String::as_str))
+        ),
     };
     warn(found, "unknown_action", spot.at("action").value(), message, help);
 }
 
-fn check_input(task: &Task, schema: &Value, spot: Spot<'_>, found: &mut Diagnostics) {
-    // A schema that is none is the matter of who registers the action.
+/// Holds the input of `task` against the schema of what it runs, which is called `callee`.
+pub(super) fn check_input(task: &Task, callee: &str, schema: &Value, spot: Spot<'_>, found: &mut Diagnostics) {
+    // A schema that is none is the matter of who wrote it.
     let Ok(validator) = jsonschema::draft202012::new(schema) else { return };
     let mut sketch = Sketch { value: Value::Null, unknown: Vec::new(), texts: Vec::new() };
     sketch.value = sketch.of(&task.input.node, "");
     for error in validator.iter_errors(&sketch.value).filter(|error| sketch.is_sure(error)) {
-        tell(task, schema, &error, spot, found);
+        tell(task, callee, schema, &error, spot, found);
     }
 }
 
@@ -102,7 +106,19 @@ fn is_text(source: &str) -> bool {
     !(trimmed.starts_with("{{") && trimmed.ends_with("}}"))
 }
 
-fn tell(task: &Task, schema: &Value, error: &ValidationError<'_>, spot: Spot<'_>, found: &mut Diagnostics) {
+fn tell(
+    task: &Task,
+    callee: &str,
+    schema: &Value,
+    error: &ValidationError<'_>,
+    spot: Spot<'_>,
+    found: &mut Diagnostics,
+) {
+    let (called, code) = match &task.call {
+        Call::Action(_) => ("action", "input_invalid"),
+        Call::Workflow(_) => ("workflow", "parameters_invalid"),
+    };
+    let would_fail = format!("the task would fail with `{code}`");
     let pointer = error.instance_path().as_str();
     let input = spot.at("input");
     let segments = || pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~"));
@@ -120,14 +136,14 @@ fn tell(task: &Task, schema: &Value, error: &ValidationError<'_>, spot: Spot<'_>
                     (None, false) => format!("it takes {}", listed(known.iter().copied())),
                     (None, true) => "it takes no input".to_owned(),
                 };
-                let message = format!("`{}` takes no `{key}` in `{name}`", task.action);
+                let message = format!("`{callee}` takes no `{key}` in `{name}`");
                 warn(found, "unknown_input", place.at(key).key(), message, help);
             }
         }
         ValidationErrorKind::Required { property } => {
             let key = property.as_str().unwrap_or_default();
-            let message = format!("`{}` needs `{key}` in `{name}`", task.action);
-            let at = if input.is_there() { place.key() } else { spot.at("action").value() };
+            let message = format!("`{callee}` needs `{key}` in `{name}`");
+            let at = if input.is_there() { place.key() } else { spot.at(called).value() };
             warn(found, "missing_input", at, message, format!("add `{key}: …`"));
         }
         ValidationErrorKind::Type { kind } => {
@@ -136,15 +152,9 @@ fn tell(task: &Task, schema: &Value, error: &ValidationError<'_>, spot: Spot<'_>
                 TypeKind::Multiple(kinds) => kinds.iter().map(|kind| named(kind.as_str())).collect(),
             };
             let message = format!("`{name}` must be {}, not {}", kinds.join(" or "), described(error.instance()));
-            warn(found, "wrong_input", place.value(), message, "the task would fail with `input_invalid`");
+            warn(found, "wrong_input", place.value(), message, would_fail);
         }
-        _ => warn(
-            found,
-            "wrong_input",
-            place.value(),
-            format!("`{name}`: {error}"),
-            "the task would fail with `input_invalid`",
-        ),
+        _ => warn(found, "wrong_input", place.value(), format!("`{name}`: {error}"), would_fail),
     }
 }
 

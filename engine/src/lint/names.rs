@@ -35,6 +35,8 @@ struct Defined<'w> {
     vars: Vec<&'w str>,
     /// Vars and published keys.
     workflow: BTreeSet<&'w str>,
+    /// Signals that some task waits for.
+    signals: BTreeSet<&'w str>,
 }
 
 pub(super) fn check(workflow: &Workflow, source: &str, found: &mut Diagnostics) {
@@ -44,6 +46,7 @@ pub(super) fn check(workflow: &Workflow, source: &str, found: &mut Diagnostics) 
     let defined = Defined {
         parameters: workflow.parameters.iter().map(|parameter| parameter.name.as_str()).collect(),
         workflow: vars.iter().copied().chain(published).collect(),
+        signals: workflow.tasks.iter().filter_map(|task| Some(task.wait_for.as_ref()?.signal.as_str())).collect(),
         vars,
     };
     for read in reads::of(workflow) {
@@ -93,7 +96,7 @@ impl Defined<'_> {
             Subject::Task(task, Some(field)) if field != "status" && matches!(read.moment, Moment::Var(_)) => {
                 Some(Missing {
                     code: "undefined_here",
-                    message: format!("`{}`: no task has run when `vars` are evaluated", read.written(path)),
+                    message: format!("`{}`: no task has run when a run begins", read.written(path)),
                     help: format!("publish it in a transition of `{task}`"),
                 })
             }
@@ -108,8 +111,19 @@ impl Defined<'_> {
                     format!("`error` has {}; what the action returned is in `error.details`", listed(ERROR_FIELDS));
                 Some(missing("unknown_field", message, name, ERROR_FIELDS.into_iter(), &other))
             }
+            Subject::Signal(name) if !self.signals.contains(name) => {
+                let message = format!("no task waits for a signal `{name}`: `{}`", read.written(path));
+                let candidates = self.signals.iter().copied();
+                Some(missing("unknown_signal", message, name, candidates, "add `wait_for` to a task that runs before"))
+            }
+            Subject::Signal(name) if matches!(read.moment, Moment::Var(_)) => Some(Missing {
+                code: "undefined_here",
+                message: format!("`{}`: no signal has come when a run begins", read.written(path)),
+                help: format!("read `signal.{name}` in the task that waits for it, or behind it"),
+            }),
             Subject::Parameter(_)
             | Subject::Task(..)
+            | Subject::Signal(_)
             | Subject::Run(_)
             | Subject::Error(_)
             | Subject::Whole(_)
@@ -127,7 +141,7 @@ impl Defined<'_> {
             }
             Some(_) => (format!("the var `{name}` is evaluated after this one"), format!("move `{name}` up")),
             None => (
-                format!("`workflow.{name}` is published by a task, and no task has run when `vars` are evaluated"),
+                format!("`workflow.{name}` is published by a task, and no task has run when a run begins"),
                 format!("give `{name}` a first value in `vars`"),
             ),
         };

@@ -9,6 +9,7 @@ use crate::{
     spec::{Node, SiteId, Span, TaskIndex, Text, When, Workflow},
     template::{
         compile::{self, Form, Template},
+        names::{OUTCOME_FUNCTIONS, Place, Purpose},
         scan::{Path, Segment},
     },
 };
@@ -16,15 +17,17 @@ use crate::{
 /// When a template is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Moment {
-    /// As the var at this position.
+    /// As the var at this position. Behind the last stand the run's own limits, which read all vars.
     Var(usize),
+    /// Before a task waits for its signal, or is sent.
+    Before(TaskIndex),
     /// Before a task's action has ended.
     Task(TaskIndex),
     /// As the condition of a task's transition.
     When(TaskIndex, usize),
     /// As an entry of what a task's transition publishes.
     Publish(TaskIndex, usize, usize),
-    /// At the end of the run.
+    /// At the end of the run: as its output, or for the task of `finally`.
     Output,
 }
 
@@ -47,6 +50,8 @@ pub(super) enum Subject<'r> {
     Workflow(&'r str),
     /// `task.<name>`, with the field, if any.
     Task(&'r str, Option<&'r str>),
+    /// `signal.<name>`.
+    Signal(&'r str),
     /// `run.<name>`.
     Run(&'r str),
     /// `error.<name>`, of the task that has just ended.
@@ -63,7 +68,7 @@ pub(super) fn of(workflow: &Workflow) -> Vec<Read<'_>> {
     let moments = moments(workflow);
     let mut reads = Vec::new();
     for (field, place) in program::fields(workflow) {
-        let moment = moments.get(&field.site).copied().unwrap_or(place.task.map_or(Moment::Output, Moment::Task));
+        let moment = moments.get(&field.site).copied().unwrap_or_else(|| moment(workflow, place));
         texts(&field.node, &mut |text, form| {
             if let Ok(template) = compile::template(String::new(), text, form, place, &tasks) {
                 reads.push(Read { moment, field: &field.name, text, template });
@@ -71,6 +76,17 @@ pub(super) fn of(workflow: &Workflow) -> Vec<Read<'_>> {
         });
     }
     reads
+}
+
+/// When a field is evaluated, of those that no other field comes before.
+fn moment(workflow: &Workflow, place: Place) -> Moment {
+    match (place.task, place.purpose) {
+        (None, Purpose::Limits) => Moment::Var(workflow.vars.len()),
+        (None, _) => Moment::Output,
+        (Some(task), _) if workflow.finally == Some(task) => Moment::Output,
+        (Some(task), Purpose::Delay) => Moment::Before(task),
+        (Some(task), _) => Moment::Task(task),
+    }
 }
 
 /// The moments of fields that are evaluated one after the other.
@@ -120,6 +136,11 @@ impl<'w> Read<'w> {
         self.paths().any(|path| matches!(subject(path), Subject::Task(_, Some("status"))))
     }
 
+    /// Whether it asks how the action ended, and so may read only what goes with that.
+    pub(super) fn asks_outcome(&self) -> bool {
+        OUTCOME_FUNCTIONS.iter().any(|function| self.text.source.contains(&format!("{function}(")))
+    }
+
     /// Where `path` stands in `file`, which holds this template.
     pub(super) fn span(&self, path: &Path, file: &str) -> Span {
         within_text(self.text, &path.range, file).unwrap_or(self.text.span)
@@ -151,6 +172,7 @@ pub(super) fn subject(path: &Path) -> Subject<'_> {
         ("parameters", Some(first)) => Subject::Parameter(first),
         ("workflow", Some(first)) => Subject::Workflow(first),
         ("task", Some(first)) => Subject::Task(first, name(1)),
+        ("signal", Some(first)) => Subject::Signal(first),
         ("run", Some(first)) => Subject::Run(first),
         ("error", Some(first)) => Subject::Error(first),
         (root @ ("parameters" | "workflow" | "task" | "signal"), None) => Subject::Whole(root),

@@ -1,20 +1,19 @@
-//! Settings of a task that do nothing, or more than a broker allows.
+//! Settings that do nothing, or more than a broker allows.
 
 use std::time::Duration;
 
-use super::{
-    Lint,
-    statuses::{self, Statuses},
-    warn,
-};
+use super::{Lint, warn};
 use crate::{
     diagnostic::Diagnostics,
     parse::places::Spot,
-    spec::{Backoff, DurationField, Items, Retry, Task},
+    spec::{Call, DurationField, Items, OnItemError, Parameter, Task, Workflow},
 };
 
 /// 80 % of the 30 minutes after which RabbitMQ, as it comes, takes a delivery away from its consumer.
 const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60);
+
+/// The action that does nothing, of tasks that only wait.
+const NOTHING: &str = "core.noop";
 
 pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
     for (index, task) in lint.workflow.indexed() {
@@ -23,14 +22,35 @@ pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
         if let Some(items) = &task.items {
             check_items(task, items, spot, found);
         }
-        if let Some(retry) = &task.retry {
-            check_retry(task, retry, spot.at("retry"), found);
-        }
+    }
+    check_exclusive(lint, found);
+}
+
+/// Of a parameter that was left out there is nothing to compare: all runs without it count as equal.
+fn check_exclusive(lint: &Lint<'_>, found: &mut Diagnostics) {
+    let Workflow { parameters, exclusive, .. } = lint.workflow;
+    for (at, name) in exclusive.iter().enumerate() {
+        let is_optional = |parameter: &&Parameter| !parameter.required && parameter.default.is_none();
+        let Some(parameter) = parameters.iter().filter(is_optional).find(|parameter| parameter.name == *name) else {
+            continue;
+        };
+        let message = format!("`exclusive` compares `{}`, which a job may leave out", parameter.name);
+        let help = "make it `required`, or give it a `default`: runs that leave it out wait for each other";
+        let place = lint.places.root().at("exclusive").at(&at.to_string()).value();
+        warn(found, "exclusive_may_be_undefined", place, message, help);
     }
 }
 
 fn check_timeout(task: &Task, spot: Spot<'_>, found: &mut Diagnostics) {
     let Some(DurationField::Known(timeout)) = task.timeout else { return };
+    // A child run is no delivery, and while a task waits there is none.
+    let is_delivered = match &task.call {
+        Call::Action(action) => task.wait_for.is_none() || action != NOTHING,
+        Call::Workflow(_) => false,
+    };
+    if !is_delivered {
+        return;
+    }
     if timeout > TIMEOUT_MAX {
         let message = format!(
             "`tasks.{}.timeout` is longer than RabbitMQ lets a delivery be worked on: 30 minutes, unless it is told otherwise",
@@ -48,49 +68,10 @@ fn check_items(task: &Task, items: &Items, spot: Spot<'_>, found: &mut Diagnosti
             format!("`tasks.{}.tolerate` is 100%: the task succeeds even when every item has failed", task.name);
         let help = "give the share that may fail, or ask `item_errors` in `next`";
         warn(found, "tolerates_all", spot.at("tolerate").value(), message, help);
-    }
-}
-
-fn check_retry(task: &Task, retry: &Retry, spot: Spot<'_>, found: &mut Diagnostics) {
-    let name = format!("tasks.{}.retry", task.name);
-    if retry.count.literal().is_some_and(|count| count.as_str() == "0") {
-        let help = "`count` is how many attempts follow the first: leave `retry` out, or raise it";
-        warn(found, "retry_never", spot.at("count").value(), format!("`{name}` never retries: its `count` is 0"), help);
-    }
-    let when = spot.at("when").value();
-    if statuses::may(&retry.when).is_empty() {
-        let message = format!("`{name}` never retries: no outcome fits its condition");
-        warn(found, "retry_never", when, message, "leave `when` out to retry what failed");
-    } else if statuses::must(&retry.when).includes(Statuses::SUCCEEDED) {
-        let message = format!(
-            "`{name}.when` holds after a success too: the task is tried until `count` is used up, and then fails"
-        );
-        let help = "write `failed()`, or ask the result: `failed() or result.json.state != 'ready'`";
-        warn(found, "retry_always", when, message, help);
-    }
-    let delay = match &retry.delay {
-        None => Some(Duration::ZERO),
-        Some(DurationField::Known(delay)) => Some(*delay),
-        Some(DurationField::Evaluated(_)) => None,
-    };
-    let grows = match retry.backoff {
-        Backoff::Constant => false,
-        Backoff::Linear | Backoff::Exponential => true,
-    };
-    if delay == Some(Duration::ZERO) && grows {
-        let message = format!("`{name}.backoff` does nothing: there is no delay that could grow");
-        warn(found, "backoff_without_delay", spot.at("backoff").value(), message, "add `delay: 1s`");
-    }
-    if let (Some(delay), Some(DurationField::Known(most))) = (delay, &retry.max_delay)
-        && *most < delay
-    {
-        let message = format!("`{name}.max_delay` is shorter than `delay`, which so has no effect");
-        warn(
-            found,
-            "max_delay_below_delay",
-            spot.at("max_delay").value(),
-            message,
-            "raise `max_delay`, or lower `delay`",
-        );
+        if items.on_error == OnItemError::Stop {
+            let message = format!("`tasks.{}.on_item_error: stop` never stops: every item may fail", task.name);
+            let help = "lower `tolerate`: once more than that have failed, no further item begins";
+            warn(found, "stop_never", spot.at("on_item_error").value(), message, help);
+        }
     }
 }

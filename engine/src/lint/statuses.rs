@@ -20,6 +20,8 @@ impl Statuses {
     pub(super) const ALL: Self = Self(0b1_1111);
     pub(super) const NONE: Self = Self(0);
     pub(super) const SUCCEEDED: Self = Self(0b1);
+    pub(super) const FAILED: Self = Self(0b10);
+    pub(super) const TIMED_OUT: Self = Self(0b100);
 
     fn of(test: &OutcomeTest) -> Self {
         let holds = EACH.iter().enumerate().filter(|(_, status)| test.holds(**status));

@@ -18,7 +18,7 @@ pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
             check_transition(lint, index, at, transition, found);
         }
         check_twice(lint, index, task, found);
-        if !lint.graph.is_reached(index) {
+        if !lint.graph.is_reached(index) && lint.workflow.finally != Some(index) {
             let message = format!("task `{}` never starts: no transition to it is ever taken", task.name);
             warn(found, "never_starts", task.span, message, "correct the conditions that lead to it, or leave it out");
         }
@@ -144,7 +144,8 @@ fn has_exit(lint: &Lint<'_>, index: TaskIndex) -> bool {
     let is_out = |target: &Target| match target {
         Target::Task(to) => !lint.graph.is_same_loop(*to, index),
         Target::Noop | Target::Fail => true,
-        Target::Continue => false,
+        // It starts the task again, a bounded number of times.
+        Target::Continue | Target::Retry => false,
     };
     leaves.includes(Statuses::SUCCEEDED)
         || task

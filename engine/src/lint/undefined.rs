@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     diagnostic::Diagnostics,
-    spec::{Span, TaskIndex},
+    spec::{Span, Task, TaskIndex},
     template::scan::Path,
 };
 
@@ -55,6 +55,8 @@ fn check_path<'a>(
         (Presence::Maybe, Moment::Output) => {}
         // `task.a.result if task.a.status == "succeeded" else task.b.result` is a way to say that it is either.
         (Presence::Maybe, _) if !matches!(key, Key::Workflow(_)) && read.asks_any_status() => {}
+        // `timed_out() or signal.approval.ok` reads no more than there is.
+        (Presence::Maybe, Moment::When(..)) if matches!(key, Key::Signal(_)) && read.asks_outcome() => {}
         (Presence::Maybe, _) => doubt.tell_maybe(lint, flow, found),
         (Presence::Never, _) => doubt.tell_never(lint, found),
     }
@@ -65,6 +67,7 @@ fn key<'a>(lint: &Lint<'_>, flow: &Flow<'a>, read: &Read<'_>, path: &'a Path) ->
     match reads::subject(path) {
         // What is defined nowhere is told when the file is compiled.
         Subject::Workflow(name) => lint.is_defined(name).then_some(Key::Workflow(name)),
+        Subject::Signal(name) => (!lint.waiters(name).is_empty()).then_some(Key::Signal(name)),
         Subject::Task(name, Some(_)) if read.asks_status(name) => None,
         Subject::Task(name, Some("result" | "attempts" | "item_errors")) => Some(Key::Ended(flow.task(name)?)),
         Subject::Task(name, Some("error")) => Some(Key::Error(flow.task(name)?)),
@@ -91,6 +94,16 @@ impl Lint<'_> {
         self.workflow.indexed().map(|(index, _)| index).filter(publishes).collect()
     }
 
+    /// The tasks that wait for the signal `name`.
+    fn waiters(&self, name: &str) -> Vec<TaskIndex> {
+        let waits = |task: &Task| task.wait_for.as_ref().is_some_and(|wait_for| wait_for.signal.as_str() == name);
+        self.workflow.indexed().filter(|(_, task)| waits(task)).map(|(index, _)| index).collect()
+    }
+
+    fn may_wait_in_vain(&self, task: TaskIndex) -> bool {
+        self.workflow.task(task).wait_for.as_ref().is_some_and(|wait_for| wait_for.timeout.is_some())
+    }
+
     fn name(&self, task: TaskIndex) -> &str {
         self.workflow.task(task).name.as_str()
     }
@@ -99,7 +112,7 @@ impl Lint<'_> {
 impl Moment {
     fn task(self) -> Option<TaskIndex> {
         match self {
-            Self::Task(task) | Self::When(task, _) | Self::Publish(task, _, _) => Some(task),
+            Self::Before(task) | Self::Task(task) | Self::When(task, _) | Self::Publish(task, _, _) => Some(task),
             Self::Var(_) | Self::Output => None,
         }
     }
@@ -114,25 +127,8 @@ impl Doubt<'_> {
             None => format!("does not ever {what}"),
         };
         let (message, help) = match self.key {
-            Key::Workflow(name) => {
-                let publishers = lint.publishers(name);
-                let why = match before {
-                    Some(task) => format!("nothing publishes it before `{task}`"),
-                    None => "no task that ever runs publishes it".to_owned(),
-                };
-                let message = format!("`{written}` is undefined here: {why}");
-                let names = listed(publishers.iter().map(|task| lint.name(*task)));
-                let help = match publishers.as_slice() {
-                    [task] if self.is_own(*task) => format!("{names} itself publishes it, and only later"),
-                    [_] => format!(
-                        "{names} publishes it, later or in another branch: lead from there to here, or join that branch"
-                    ),
-                    _ => format!(
-                        "{names} publish it, later or in other branches: lead from there to here, or join these"
-                    ),
-                };
-                (message, help)
-            }
+            Key::Workflow(name) => self.never_published(lint, name),
+            Key::Signal(name) => self.never_received(lint, name),
             Key::Ended(task) | Key::Error(task) if self.is_own(task) => {
                 let message = format!("`{written}` is undefined here: `{}` has not ended yet", lint.name(task));
                 let field = written.rsplit('.').next().unwrap_or(written);
@@ -147,6 +143,10 @@ impl Doubt<'_> {
                     },
                 )
             }
+            Key::Ended(task) | Key::Error(task) if lint.workflow.finally == Some(task) => {
+                let message = format!("`{written}` is undefined here: `finally` runs when all else has ended");
+                (message, "do in a task of its own what others read".to_owned())
+            }
             Key::Ended(task) => {
                 let message = format!("`{written}` is undefined here: `{}` {}", lint.name(task), never("run"));
                 (message, "let a transition lead from it to here, or join its branch first".to_owned())
@@ -157,6 +157,39 @@ impl Doubt<'_> {
             }
         };
         warn(found, "undefined_here", self.span, message, help);
+    }
+
+    fn never_published(&self, lint: &Lint<'_>, name: &str) -> (String, String) {
+        let publishers = lint.publishers(name);
+        let why = match self.moment.task() {
+            Some(task) => format!("nothing publishes it before `{}`", lint.name(task)),
+            None => "no task that ever runs publishes it".to_owned(),
+        };
+        let names = listed(publishers.iter().map(|task| lint.name(*task)));
+        let help = match publishers.as_slice() {
+            [task] if self.is_own(*task) => format!("{names} itself publishes it, and only later"),
+            [_] => format!(
+                "{names} publishes it, later or in another branch: lead from there to here, or join that branch"
+            ),
+            _ => format!("{names} publish it, later or in other branches: lead from there to here, or join these"),
+        };
+        (format!("`{}` is undefined here: {why}", self.written), help)
+    }
+
+    fn never_received(&self, lint: &Lint<'_>, name: &str) -> (String, String) {
+        let waiters = lint.waiters(name);
+        let why = match self.moment.task() {
+            Some(task) => format!("nothing waits for this signal before `{}`", lint.name(task)),
+            None => "no task that ever runs waits for this signal".to_owned(),
+        };
+        let names = listed(waiters.iter().map(|task| lint.name(*task)));
+        let help = match waiters.as_slice() {
+            [task] if self.is_own(*task) => {
+                format!("{names} itself waits for it: read it in `input`, in `next`, or behind")
+            }
+            _ => format!("{names} waits for it: lead from there to here"),
+        };
+        (format!("`{}` is undefined here: {why}", self.written), help)
     }
 
     fn tell_maybe(&self, lint: &Lint<'_>, flow: &Flow<'_>, found: &mut Diagnostics) {
@@ -170,6 +203,14 @@ impl Doubt<'_> {
                 format!(
                     "publish it on every way, give it a first value in `vars`, or write `{written} | default(value=…)`"
                 ),
+            ),
+            Key::Signal(_) => (
+                format!("`{written}` may be undefined here: the signal may not have come{by_way}"),
+                format!("come here on `succeeded()` only, or write `{written} | default(value=…)`"),
+            ),
+            Key::Ended(task) if lint.may_wait_in_vain(task) => (
+                format!("`{written}` may be undefined here: `{}` may have waited in vain{by_way}", lint.name(task)),
+                format!("ask `task.{}.status` first, or come here on `succeeded()` only", lint.name(task)),
             ),
             Key::Ended(task) => (
                 format!(

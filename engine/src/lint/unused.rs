@@ -15,7 +15,8 @@ pub(super) fn check(lint: &Lint<'_>, found: &mut Diagnostics) {
     if !read.contains(&Subject::Whole("parameters")) {
         for parameter in &lint.workflow.parameters {
             let name = parameter.name.as_str();
-            if !read.contains(&Subject::Parameter(name)) {
+            let is_asked = lint.workflow.exclusive.contains(&parameter.name);
+            if !is_asked && !read.contains(&Subject::Parameter(name)) {
                 let message = format!("no template reads the parameter `{name}`");
                 let span = root.at("parameters").at(name).key();
                 warn(found, "unused_parameter", span, message, format!("read `parameters.{name}`, or leave it out"));

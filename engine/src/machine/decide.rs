@@ -14,7 +14,7 @@ use super::{
     Command, Timer, Turn,
     end::{Ending, not_begun},
     fact::{Entry, What},
-    run::At,
+    live::At,
     start::stage_after_delay,
 };
 
@@ -29,7 +29,7 @@ pub(super) fn answered(turn: &mut Turn<'_>, key: &WorkKey, report: Report) {
 
 fn own_answered(turn: &mut Turn<'_>, phase: Phase, report: Report) {
     match (phase, report) {
-        (Phase::Prepare, Report::Vars(vars)) => turn.begin(vars),
+        (Phase::Prepare, Report::RunPrepared(prepared)) => turn.begin(prepared),
         (Phase::Prepare, Report::Unable(failure)) => turn.fail(failure),
         (Phase::Output, Report::Output(OutputReport { value, left_out })) => {
             turn.finish(value, left_out.into_iter().next());
@@ -46,9 +46,10 @@ fn own_answered(turn: &mut Turn<'_>, phase: Phase, report: Report) {
 fn task_answered(turn: &mut Turn<'_>, instance: Instance, key: &WorkKey, report: Report) {
     match (key.phase, report) {
         (Phase::Act, Report::Items(report)) => turn.items_reported(instance, key.serial, report),
-        (Phase::Act, Report::Acted(acted)) => turn.acted(instance, acted),
+        (Phase::Act | Phase::Settle, Report::Acted(acted)) => turn.acted(instance, acted),
+        (Phase::Act, Report::Called(called)) => turn.called(instance, key.serial, called),
         (Phase::Act, Report::Unable(failure)) => turn.unable(instance, key.serial, failure),
-        (Phase::Prepare, Report::Delay { delay_ms }) => turn.delayed(instance, delay_ms),
+        (Phase::Prepare, Report::TaskPrepared(prepared)) => turn.task_prepared(instance, prepared),
         (Phase::Items, Report::Listed(listed)) => turn.listed(instance, listed),
         (Phase::Settle, Report::Settled(settlement)) => turn.settled(instance, settlement),
         (Phase::Settle, Report::Unable(failure)) => turn.unsettled(instance, failure),
@@ -62,14 +63,33 @@ fn task_answered(turn: &mut Turn<'_>, instance: Instance, key: &WorkKey, report:
 
 impl Turn<'_> {
     fn acted(&mut self, instance: Instance, acted: Acted) {
-        if matches!(self.run.live[&instance].at, At::Items(_)) {
-            return;
-        }
+        // What a child came to is known here already: the worker says only what follows.
+        let known = match &self.run.live[&instance].at {
+            At::Acting => None,
+            At::Settling(settling) if settling.asks_retry => Some(settling.ending()),
+            At::Settling(_)
+            | At::Preparing
+            | At::Waiting(_)
+            | At::Delayed(_)
+            | At::Listing
+            | At::Called(_)
+            | At::BackingOff(_)
+            | At::Items(_)
+            | At::Passing => return,
+        };
         let Acted { status, result, failure, next, busy_ms: _ } = acted;
         let (failure, error) = failure.map_or((None, None), |failed| (Some(failed.failure), Some(failed.error)));
-        let ending = Ending { status, failure, result: Some(result), error };
+        let ending = match known {
+            Some(known) => Ending {
+                status,
+                failure: failure.or(known.failure),
+                result: known.result,
+                error: error.or(known.error),
+            },
+            None => Ending { status, failure, result: Some(result), error },
+        };
         match next {
-            Next::Retry { delay_ms } if !self.run.is_closing() => {
+            Next::Retry { delay_ms } if !self.run.is_closed(instance) => {
                 let until = self.now.at.plus(Duration::from_millis(delay_ms));
                 self.record(What::Retrying { instance, status, failure: ending.failure, until });
                 match delay_ms {
@@ -88,15 +108,14 @@ impl Turn<'_> {
         match self.run.live[&instance].at {
             At::Items(_) => self.items_failed(instance, serial, failure),
             At::Acting => self.end_unasked(instance, Ending::bare(Status::Failed, Some(failure))),
-            At::Preparing | At::Delayed(_) | At::Listing | At::BackingOff(_) | At::Settling(_) | At::Passing => {}
-        }
-    }
-
-    fn delayed(&mut self, instance: Instance, delay_ms: u64) {
-        let task = self.spec.task(self.run.live[&instance].task);
-        match delay_ms {
-            0 => self.enter(instance, stage_after_delay(task)),
-            _ => self.enter(instance, Entry::Delay(self.now.at.plus(Duration::from_millis(delay_ms)))),
+            At::Preparing
+            | At::Waiting(_)
+            | At::Delayed(_)
+            | At::Listing
+            | At::Called(_)
+            | At::BackingOff(_)
+            | At::Settling(_)
+            | At::Passing => {}
         }
     }
 
@@ -114,11 +133,13 @@ impl Turn<'_> {
 
     fn settling_as(&self, instance: Instance) -> Option<Ending> {
         match &self.run.live[&instance].at {
-            At::Settling(settling) => Some(Ending::bare(settling.status, settling.failure.clone())),
+            At::Settling(settling) => Some(settling.ending()),
             At::Preparing
+            | At::Waiting(_)
             | At::Delayed(_)
             | At::Listing
             | At::Acting
+            | At::Called(_)
             | At::BackingOff(_)
             | At::Items(_)
             | At::Passing => None,
@@ -127,9 +148,9 @@ impl Turn<'_> {
 }
 
 /// Work that was not done goes out again under a new serial.
-fn send_again(turn: &mut Turn<'_>, instance: Instance, key: &WorkKey, alone: bool) {
+pub(super) fn send_again(turn: &mut Turn<'_>, instance: Instance, key: &WorkKey, alone: bool) {
     let is_range = matches!(turn.run.live[&instance].at, At::Items(_));
-    if turn.run.is_closing() && !is_range {
+    if turn.run.is_closed(instance) && !is_range {
         return turn.end_unasked(instance, Ending::bare(Status::Canceled, Some(not_begun())));
     }
     turn.record(What::Returned { instance: Some(instance), serial: key.serial, alone });
@@ -157,7 +178,14 @@ pub(super) fn give_up(turn: &mut Turn<'_>, key: &WorkKey) {
             _ => send_again(turn, instance, key, true),
         },
         At::Settling(_) => turn.unsettled(instance, poison),
-        At::Preparing | At::Listing | At::Acting | At::Delayed(_) | At::BackingOff(_) | At::Passing => {
+        At::Preparing
+        | At::Waiting(_)
+        | At::Listing
+        | At::Acting
+        | At::Called(_)
+        | At::Delayed(_)
+        | At::BackingOff(_)
+        | At::Passing => {
             turn.end_unasked(instance, Ending::bare(Status::Crashed, Some(poison)));
         }
     }
@@ -167,6 +195,8 @@ pub(super) fn give_up(turn: &mut Turn<'_>, key: &WorkKey) {
 pub(super) fn due(turn: &mut Turn<'_>, timer: Timer) {
     match timer {
         Timer::Cancel => turn.tell_cancel(),
+        Timer::Start => turn.start_due(),
+        Timer::Deadline => turn.deadline_due(),
         Timer::Task(instance) => task_due(turn, instance),
     }
 }
@@ -181,9 +211,10 @@ fn task_due(turn: &mut Turn<'_>, instance: Instance) {
     }
     let task = turn.spec.task(live.task);
     match live.at {
+        At::Waiting(_) => turn.waited(instance),
         At::Delayed(_) => turn.enter(instance, stage_after_delay(task)),
         At::BackingOff(_) => turn.enter(instance, Entry::Act),
         At::Items(_) => turn.items_due(instance),
-        At::Preparing | At::Listing | At::Acting | At::Settling(_) | At::Passing => {}
+        At::Preparing | At::Listing | At::Acting | At::Called(_) | At::Settling(_) | At::Passing => {}
     }
 }

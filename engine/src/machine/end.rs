@@ -19,6 +19,9 @@ use super::{
 };
 use crate::spec::{Join, Target, Task, TaskIndex, When};
 
+/// How often `do: retry` starts a task again that has no `retry.count`.
+const RETRIES_DEFAULT: u32 = 3;
+
 /// A task's end, before what follows from it is known.
 pub(super) struct Ending {
     pub status: Status,
@@ -69,12 +72,17 @@ impl Turn<'_> {
     /// Ends a task whose transitions no worker has asked: at once when that needs no evaluation, else by a worker.
     pub(super) fn end_unasked(&mut self, instance: Instance, ending: Ending) {
         let task = self.spec.task(self.run.live[&instance].task);
-        if self.run.is_closing() || is_plain(task) {
-            self.end_plainly(instance, ending);
-        } else {
-            self.record(What::Settling { instance, status: ending.status, failure: ending.failure });
-            self.dispatch(instance);
+        match self.run.is_closed(instance) || is_plain(task) {
+            true => self.end_plainly(instance, ending),
+            false => self.settle(instance, ending),
         }
+    }
+
+    /// Has a worker ask what follows from an end.
+    pub(super) fn settle(&mut self, instance: Instance, ending: Ending) {
+        let Ending { status, failure, result, error } = ending;
+        self.record(What::Settling { instance, status, failure, result, error });
+        self.dispatch(instance);
     }
 
     /// Ends a task whose transitions depend on nothing but its status, or no longer matter.
@@ -85,7 +93,7 @@ impl Turn<'_> {
             When::Expression(_) => false,
         };
         let fired = (0u16..).zip(&task.next).filter(|(_, next)| fires(&next.when)).map(|(at, _)| at).collect();
-        self.end(instance, ending, Settlement { fired, published: BTreeMap::new() });
+        self.end(instance, ending, Settlement { fired, ..Settlement::default() });
     }
 
     /// Ends a task: its branch goes on as its transitions say, or the run begins to fail.
@@ -93,15 +101,24 @@ impl Turn<'_> {
         let task = self.spec.task(self.run.live[&instance].task);
         let fired = settlement.fired.iter().filter_map(|&at| task.next.get(usize::from(at)));
         let targets: Vec<Target> = fired.flat_map(|next| next.targets.iter().copied()).collect();
-        let follows = match unhandled(task, &ending, &targets) {
+        let again = self.run.live[&instance].again;
+        let retries = settlement.retries.or_else(|| literal_retries(task)).unwrap_or(RETRIES_DEFAULT);
+        let unhandled = match unhandled(task, &ending, &targets) {
+            None if again >= retries && targets.contains(&Target::Retry) => Some(retried_in_vain(task, &ending, again)),
+            other => other,
+        };
+        let follows = match unhandled {
             Some(failure) => Follows::Failure(failure),
             None => Follows::Targets(targets),
         };
         self.end_with(instance, ending, settlement.published, follows);
     }
 
-    /// Ends a task whose transitions could not be asked: the run fails there.
-    pub(super) fn end_unable(&mut self, instance: Instance, ending: Ending, unable: Failure) {
+    /// Ends a task whose transitions could not be asked: the run fails there, and says what the task had failed by.
+    pub(super) fn end_unable(&mut self, instance: Instance, ending: Ending, mut unable: Failure) {
+        if let Some(Failure { code, message, .. }) = &ending.failure {
+            unable.message.push_str(&format!("; the task itself had failed: {code}: {message}"));
+        }
         self.end_with(instance, ending, BTreeMap::new(), Follows::Failure(unable));
     }
 
@@ -114,10 +131,12 @@ impl Turn<'_> {
     ) {
         let index = self.run.live[&instance].task;
         let name = self.spec.task(index).name.clone();
+        let is_finale = self.spec.finally == Some(index);
         let (starts, arrivals, failure) = match follows {
-            _ if self.run.is_closing() => (Vec::new(), Vec::new(), None),
+            // What becomes of the task of `finally` changes nothing.
+            _ if is_finale || self.run.is_closed(instance) => (Vec::new(), Vec::new(), None),
             Follows::Failure(failure) => (Vec::new(), Vec::new(), Some(failure)),
-            Follows::Targets(targets) => match self.follow(index, &targets) {
+            Follows::Targets(targets) => match self.follow(instance, &targets) {
                 Ok((starts, arrivals)) => (starts, arrivals, None),
                 Err(failure) => (Vec::new(), Vec::new(), Some(failure)),
             },
@@ -144,11 +163,19 @@ impl Turn<'_> {
     }
 
     /// What a branch that leaves `from` starts and which joins it reaches; or that there are too many tasks.
-    fn follow(&self, from: TaskIndex, targets: &[Target]) -> Result<(Vec<Start>, Vec<Arrival>), Failure> {
+    fn follow(&self, instance: Instance, targets: &[Target]) -> Result<(Vec<Start>, Vec<Arrival>), Failure> {
         let (mut starts, mut arrivals) = (Vec::new(), Vec::<Arrival>::new());
         let mut next = self.run.instances;
+        let (from, again) = (self.run.live[&instance].task, self.run.live[&instance].again);
         for target in targets {
-            let Target::Task(to) = *target else { continue };
+            let to = match *target {
+                Target::Task(to) => to,
+                Target::Retry => {
+                    starts.push(Start { again: again + 1, ..self.draft_start(from, &mut next) });
+                    continue;
+                }
+                Target::Noop | Target::Continue | Target::Fail => continue,
+            };
             match self.spec.task(to).join {
                 None => starts.push(self.draft_start(to, &mut next)),
                 Some(join) => {
@@ -177,6 +204,19 @@ impl Turn<'_> {
         let completes = !is_started && arrived + 1 >= needed;
         Arrival { join: to, pass, starts: completes.then(|| self.draft_start(to, next)) }
     }
+}
+
+/// `retry.count`, where it needs no evaluation.
+fn literal_retries(task: &Task) -> Option<u32> {
+    task.retry.as_ref()?.count.literal()?.parse().ok()
+}
+
+fn retried_in_vain(task: &Task, ending: &Ending, again: u32) -> Failure {
+    let told = || {
+        let message = format!("`do: retry` has started {} {again} times again, as often as it may", task.name);
+        Failure::new("retries_exhausted", message)
+    };
+    ending.failure.clone().unwrap_or_else(told)
 }
 
 /// Why the run fails by this end, if it does.

@@ -6,13 +6,15 @@ use proto::{
     failure::Failure,
     id::ItemIndex,
     items::ItemSet,
-    limits::{RANGE_BYTES_MAX, RANGE_ITEMS_MAX},
+    limits::{CHILDREN_MAX, RANGE_BYTES_MAX, RANGE_ITEMS_MAX},
     outcome::{ItemsPart, ItemsReport},
     time::Timestamp,
-    value::{List, Part, ValueRef},
+    value::{Form, List, Part, ValueRef},
     view::ItemCounts,
 };
 use roaring::RoaringBitmap;
+
+use super::end::error_value;
 
 /// How much work a range should be, by the durations seen so far.
 const RANGE_TARGET: Duration = Duration::from_millis(50);
@@ -20,8 +22,11 @@ const RANGE_TARGET: Duration = Duration::from_millis(50);
 /// What an item is taken to last at the most, a day: a worker's clock may say anything.
 const ITEM_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
+/// Items of one range at the most that go on as children.
+const CALLS_MAX: u32 = 64;
+
 /// The state of a fan-out. An item is in exactly one place: not sent (`cursor ..`), `ready` again, `waiting` for its
-/// retry, in a `flying` range, or done.
+/// retry, in a `flying` range, running as one of the `children`, or done.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FanOut {
     parts: Vec<ItemsPart>,
@@ -39,6 +44,8 @@ pub struct FanOut {
     /// Items that travel alone: one of them may kill workers.
     alone: RoaringBitmap,
     flying: BTreeMap<u32, Flight>,
+    /// Items that run as children.
+    children: BTreeMap<u32, Child>,
     in_flight: u32,
     succeeded: u32,
     failed: u32,
@@ -46,17 +53,30 @@ pub struct FanOut {
     errors: Vec<Part>,
     first_failure: Option<Failure>,
     pace: Pace,
-    /// Nothing more is sent: the run fails or is cancelled.
+    /// Nothing more is sent once too many items have failed.
+    stops: bool,
+    /// Nothing more is sent: the run fails or is cancelled, or too many items have failed.
     closed: bool,
+}
+
+/// An item that runs as a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Child {
+    /// The piece of work that started it.
+    pub serial: u32,
+    /// Retries that the item has used.
+    pub retries: u32,
 }
 
 /// A range on its way or on a worker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flight {
     /// Items not yet reported.
-    pub items: RoaringBitmap,
+    pub items: ItemSet,
     /// Retries that they have used.
     pub retries: u32,
+    /// The claim that was granted, where they may be begun once only.
+    pub claim: Option<String>,
 }
 
 /// What a range is made of.
@@ -85,7 +105,7 @@ struct Pace {
 }
 
 impl FanOut {
-    pub(super) fn new(parts: Vec<ItemsPart>, concurrency: Option<u32>, tolerate: u32) -> Self {
+    pub(super) fn new(parts: Vec<ItemsPart>, concurrency: Option<u32>, tolerate: u32, stops: bool) -> Self {
         let mut total = 0;
         let ends = parts.iter().map(|part| {
             total += part.count;
@@ -102,6 +122,7 @@ impl FanOut {
             waiting: BTreeMap::new(),
             alone: RoaringBitmap::new(),
             flying: BTreeMap::new(),
+            children: BTreeMap::new(),
             in_flight: 0,
             succeeded: 0,
             failed: 0,
@@ -109,6 +130,7 @@ impl FanOut {
             errors: Vec::new(),
             first_failure: None,
             pace: Pace { size: 1, item_us: None },
+            stops,
             closed: false,
         }
     }
@@ -155,7 +177,21 @@ impl FanOut {
 
     /// Whether every item is done; once closed, whether none is on a worker.
     pub(super) fn is_over(&self) -> bool {
-        if self.closed { self.flying.is_empty() } else { self.remaining() == 0 }
+        if self.closed { self.flying.is_empty() && self.children.is_empty() } else { self.remaining() == 0 }
+    }
+
+    pub(super) fn has_children(&self) -> bool {
+        !self.children.is_empty()
+    }
+
+    /// Items that run as children, with the serial of the work that started each.
+    pub(super) fn children(&self) -> impl Iterator<Item = (ItemIndex, u32)> + '_ {
+        self.children.iter().map(|(item, child)| (ItemIndex(*item), child.serial))
+    }
+
+    /// The child that `item` runs as.
+    pub(super) fn child(&self, item: ItemIndex) -> Option<Child> {
+        self.children.get(&item.0).copied()
     }
 
     pub(super) fn is_flying(&self) -> bool {
@@ -175,9 +211,14 @@ impl FanOut {
         self.waiting.keys().next().map(|(due, _)| *due)
     }
 
-    /// The next range to send, if there is an item for it, a place in `flights_max` and room in `concurrency`.
-    pub(super) fn draft(&self, flights_max: usize) -> Option<Draft> {
-        let room = self.concurrency.map_or(u32::MAX, |bound| bound.saturating_sub(self.in_flight));
+    /// The next range to send, if there is an item for it, a place in `flights_max` and room in `concurrency` and in
+    /// what the run has left of its own, `room`.
+    pub(super) fn draft(&self, flights_max: usize, room: u32) -> Option<Draft> {
+        let room = room.min(self.concurrency.map_or(u32::MAX, |bound| bound.saturating_sub(self.in_flight)));
+        let room = match self.children.is_empty() {
+            true => room,
+            false => room.min(CHILDREN_MAX.saturating_sub(self.in_flight)),
+        };
         if self.closed || room == 0 || self.flying.len() >= flights_max.max(1) {
             return None;
         }
@@ -211,16 +252,15 @@ impl FanOut {
     }
 
     pub(super) fn send(&mut self, serial: u32, retries: u32, items: &ItemSet) {
-        let bitmap = to_bitmap(items);
-        let is_fresh = bitmap.min().is_some_and(|first| first >= self.cursor);
+        let is_fresh = items.iter().next().is_some_and(|first| first.0 >= self.cursor);
         if is_fresh {
             self.cursor += items.len();
         } else if let Some(ready) = self.ready.get_mut(&retries) {
-            *ready -= &bitmap;
+            *ready -= to_bitmap(items);
             self.ready.retain(|_, items| !items.is_empty());
         }
         self.in_flight += items.len();
-        self.flying.insert(serial, Flight { items: bitmap, retries });
+        self.flying.insert(serial, Flight { items: items.clone(), retries, claim: None });
     }
 
     /// Which items of `report` do not count, because they were reported before. `None` when none counts, or when the
@@ -229,7 +269,11 @@ impl FanOut {
     /// A worker may be lost after it reported a part of a range; the one that gets the range again reports all of it.
     pub(super) fn admit(&self, serial: u32, report: &ItemsReport) -> Option<ItemSet> {
         let flight = self.flying.get(&serial)?;
-        let sets = [&report.succeeded, &report.failed, &report.handed_back].into_iter();
+        if !report.called.is_sorted_by(|(one, _), (next, _)| one < next) {
+            return None;
+        }
+        let called: ItemSet = report.called.iter().map(|(item, _)| *item).collect();
+        let sets = [&report.succeeded, &report.failed, &report.handed_back, &called].into_iter();
         let mut named = RoaringBitmap::new();
         let mut count = 0;
         for set in sets.chain(report.retry.iter().map(|(_, set)| set)) {
@@ -240,12 +284,16 @@ impl FanOut {
             count += u64::from(set.len());
             named |= to_bitmap(set);
         }
-        let ignored = &named - &flight.items;
+        let ignored = &named - to_bitmap(&flight.items);
         (named.len() == count && ignored.len() < count).then(|| ignored.into_iter().map(ItemIndex).collect())
     }
 
     pub(super) fn report(&mut self, serial: u32, report: &ItemsReport, ignored: &ItemSet, at: Timestamp) {
         let flight = self.flying.get_mut(&serial).expect("a report was admitted for a range in flight");
+        let is_all = report.succeeded == flight.items && ignored.is_empty();
+        if is_all && report.failed.is_empty() && report.retry.is_empty() && report.handed_back.is_empty() {
+            return self.all_succeeded(serial, report);
+        }
         let ignored_items = to_bitmap(ignored);
         let counted = |set: &ItemSet| to_bitmap(set) - &ignored_items;
         let (succeeded, failed, returned) =
@@ -261,8 +309,7 @@ impl FanOut {
                 *self.waiting.entry((due, retries + 1)).or_default() |= items;
             }
         }
-        flight.items -= &begun;
-        flight.items -= &returned;
+        flight.items = to_set(&(to_bitmap(&flight.items) - &begun - &returned));
         if flight.items.is_empty() {
             self.flying.remove(&serial);
         }
@@ -275,6 +322,86 @@ impl FanOut {
         self.succeeded += length(&succeeded);
         self.failed += length(&failed);
         self.keep(report, ignored);
+        self.stop();
+    }
+
+    /// What most reports say. Nothing here depends on how many items there are, nor is any memory taken but for the part.
+    fn all_succeeded(&mut self, serial: u32, report: &ItemsReport) {
+        let count = report.succeeded.len();
+        self.flying.remove(&serial);
+        self.in_flight -= count;
+        self.succeeded += count;
+        self.pace.observe(report.busy_us, u64::from(count));
+        if !self.alone.is_empty() {
+            self.alone -= to_bitmap(&report.succeeded);
+        }
+        self.keep(report, &ItemSet::default());
+    }
+
+    /// Sends nothing more once too many items have failed, if the task says so.
+    fn stop(&mut self) {
+        if self.stops && self.is_failure() {
+            self.close();
+        }
+    }
+
+    /// A worker may begin a range.
+    pub(super) fn claim(&mut self, serial: u32, nonce: &str) {
+        if let Some(flight) = self.flying.get_mut(&serial) {
+            flight.claim = Some(nonce.to_owned());
+        }
+    }
+
+    /// Items of a range go on as children.
+    pub(super) fn call(&mut self, serial: u32, items: &ItemSet) {
+        let flight = self.flying.get_mut(&serial).expect("a report was admitted for a range in flight");
+        let items = to_bitmap(items);
+        flight.items = to_set(&(to_bitmap(&flight.items) - &items));
+        let retries = flight.retries;
+        if flight.items.is_empty() {
+            self.flying.remove(&serial);
+        }
+        self.alone -= &items;
+        // Nothing was seen of how long they take, and rendering what they start with is quick.
+        self.pace.size = (self.pace.size * 2).min(CALLS_MAX);
+        self.children.extend(items.iter().map(|item| (item, Child { serial, retries })));
+    }
+
+    /// The child of an item ended: with its output, or with an error, or to be tried again.
+    pub(super) fn child_ended(
+        &mut self,
+        item: ItemIndex,
+        result: Option<&ValueRef>,
+        error: Option<&ValueRef>,
+        failure: Option<&Failure>,
+        until: Option<Timestamp>,
+    ) {
+        let child = self.children.remove(&item.0).expect("the end of a child is recorded once");
+        self.in_flight -= 1;
+        let part = |values: &ValueRef, form| Part {
+            items: ItemSet::run(item.0, 1),
+            values: values.clone(),
+            form,
+            ignored: ItemSet::default(),
+        };
+        match (until, result, error) {
+            (Some(due), _, _) if !self.closed => {
+                self.waiting.entry((due, child.retries + 1)).or_default().insert(item.0);
+            }
+            (Some(_), _, _) => {}
+            (None, Some(result), _) => {
+                self.succeeded += 1;
+                self.results.push(part(result, Form::Each));
+            }
+            (None, None, error) => {
+                self.failed += 1;
+                self.errors.extend(error.map(|error| part(error, Form::Error)));
+                if self.first_failure.is_none() {
+                    self.first_failure = failure.cloned();
+                }
+            }
+        }
+        self.stop();
     }
 
     fn keep(&mut self, report: &ItemsReport, ignored: &ItemSet) {
@@ -284,6 +411,7 @@ impl FanOut {
         let part = |items: &ItemSet, values: &ValueRef| Part {
             items: items.clone(),
             values: values.clone(),
+            form: Form::Array,
             ignored: ignored.clone(),
         };
         self.results.extend(report.results.iter().map(|values| part(&report.succeeded, values)));
@@ -295,12 +423,13 @@ impl FanOut {
         let Some(flight) = self.flying.remove(&serial) else {
             return;
         };
-        self.in_flight -= length(&flight.items);
+        self.in_flight -= flight.items.len();
+        let items = to_bitmap(&flight.items);
         if alone {
-            self.alone |= &flight.items;
+            self.alone |= &items;
         }
         if !self.closed {
-            *self.ready.entry(flight.retries).or_default() |= flight.items;
+            *self.ready.entry(flight.retries).or_default() |= items;
         }
     }
 
@@ -325,13 +454,45 @@ impl FanOut {
     /// What templates read as `result`: a list in item order, `null` where an item did not succeed.
     #[must_use]
     pub fn result(&self) -> ValueRef {
-        ValueRef::List(List { places: Some(self.total), parts: self.results.clone() })
+        ValueRef::List(List { places: Some(self.total), parts: self.results.clone(), source: Vec::new() })
     }
 
-    /// What templates read as `item_errors`: `{index, item, error}` of each item that failed, in item order.
+    /// What templates read as `item_errors`: `{index, item, error}` of each item that failed or was never begun, in item
+    /// order.
     #[must_use]
     pub fn item_errors(&self) -> ValueRef {
-        ValueRef::List(List { places: None, parts: self.errors.clone() })
+        let mut parts = self.errors.clone();
+        if self.closed && self.remaining() > 0 {
+            let failure = Failure::new("not_started", "the others ended before this one began");
+            let items = self.undone().into_iter().map(ItemIndex).collect();
+            parts.push(Part { items, values: error_value(&failure), form: Form::Error, ignored: ItemSet::default() });
+        }
+        let needs_source = parts.iter().any(|part| part.form == Form::Error);
+        let source = self.parts.iter().filter(|_| needs_source).map(|part| (part.count, part.values.clone()));
+        ValueRef::List(List { places: None, source: source.collect(), parts })
+    }
+
+    /// Has everything done again that did not succeed, with all retries. Nothing is under way.
+    pub(super) fn reopen(&mut self) {
+        self.errors.clear();
+        self.first_failure = None;
+        self.failed = 0;
+        self.closed = false;
+        self.waiting.clear();
+        let mut again = self.undone();
+        again.remove_range(self.cursor..);
+        self.ready = BTreeMap::from([(0, again)]);
+        self.ready.retain(|_, items| !items.is_empty());
+    }
+
+    /// Items that have come to no end.
+    fn undone(&self) -> RoaringBitmap {
+        let mut undone = RoaringBitmap::new();
+        undone.insert_range(0..self.total);
+        for part in self.results.iter().chain(&self.errors) {
+            undone -= to_bitmap(&part.items) - to_bitmap(&part.ignored);
+        }
+        undone
     }
 }
 
@@ -353,6 +514,10 @@ impl Pace {
 
 fn length(items: &RoaringBitmap) -> u32 {
     u32::try_from(items.len()).expect("a fan-out has at most ITEMS_MAX items")
+}
+
+fn to_set(bitmap: &RoaringBitmap) -> ItemSet {
+    bitmap.iter().map(ItemIndex).collect()
 }
 
 fn to_bitmap(set: &ItemSet) -> RoaringBitmap {

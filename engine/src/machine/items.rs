@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use proto::{
     failure::Failure,
     id::{Instance, ItemIndex},
-    items::ItemSet,
     json::Json,
     limits::ITEMS_MAX,
     outcome::{ItemsReport, Listed},
@@ -14,11 +13,11 @@ use proto::{
 };
 
 use super::{
-    Command, Timer, Turn,
+    Command, Turn,
     end::{Ending, error_value},
     evolve::json_of,
     fact::What,
-    run::At,
+    live::Live,
 };
 
 impl Turn<'_> {
@@ -37,40 +36,44 @@ impl Turn<'_> {
     }
 
     /// A range, or a part of one, was done.
-    pub(super) fn items_reported(&mut self, instance: Instance, serial: u32, report: ItemsReport) {
-        let At::Items(fan) = &self.run.live[&instance].at else {
-            return;
-        };
-        let Some(ignored) = fan.admit(serial, &report) else {
-            return;
-        };
+    pub(super) fn items_reported(&mut self, instance: Instance, serial: u32, mut report: ItemsReport) {
+        let Some(fan) = self.run.live[&instance].items() else { return };
+        let Some(ignored) = fan.admit(serial, &report) else { return };
         let due_before = fan.next_due();
-        self.record(What::Reported { instance, serial, report, ignored });
-        let due = self.run.live[&instance].at.due();
-        if let Some(due) = due
-            && due_before != Some(due)
-        {
-            self.command(Command::Arm(Timer::Task(instance), due));
+        let mut called = std::mem::take(&mut report.called);
+        if !called.is_empty() {
+            called.retain(|(item, _)| !ignored.iter().any(|ignored| ignored == *item));
         }
+        if !called.is_empty() {
+            self.items_called(instance, serial, called);
+        }
+        // They may all have failed at once, and the task with them.
+        if !self.run.live.contains_key(&instance) {
+            return;
+        }
+        if report != ItemsReport::default() && self.is_flying(instance, serial) {
+            self.record(What::Reported { instance, serial, report, ignored });
+        }
+        self.arm_items(instance, due_before);
         self.go_on(instance);
+    }
+
+    fn is_flying(&self, instance: Instance, serial: u32) -> bool {
+        self.run.live.get(&instance).and_then(|live| live.items()?.flight(serial)).is_some()
     }
 
     /// Retries of items are due.
     pub(super) fn items_due(&mut self, instance: Instance) {
         self.record(What::Woken { instance });
-        if let Some(due) = self.run.live[&instance].at.due() {
-            self.command(Command::Arm(Timer::Task(instance), due));
-        }
+        self.arm_items(instance, None);
         self.go_on(instance);
     }
 
     /// All that a range has not reported has failed, for the same reason.
     pub(super) fn items_failed(&mut self, instance: Instance, serial: u32, failure: Failure) {
-        let At::Items(fan) = &self.run.live[&instance].at else {
-            return;
-        };
+        let Some(fan) = self.run.live[&instance].items() else { return };
         let Some(flight) = fan.flight(serial) else { return };
-        let failed: ItemSet = flight.items.iter().map(ItemIndex).collect();
+        let failed = flight.items.clone();
         let errors: Vec<_> = failed.iter().map(|item| item_error(item, &failure)).collect();
         let report = ItemsReport {
             failed,
@@ -83,14 +86,13 @@ impl Turn<'_> {
 
     /// Sends further ranges of a fan-out, or ends it.
     pub(super) fn go_on(&mut self, instance: Instance) {
-        let At::Items(fan) = &self.run.live[&instance].at else {
-            return;
-        };
+        let Some(fan) = self.run.live.get(&instance).and_then(Live::items) else { return };
         if fan.is_over() {
             return self.items_over(instance);
         }
-        while let At::Items(fan) = &self.run.live[&instance].at
-            && let Some(draft) = fan.draft(self.now.flights_max)
+        while self.run.pause.is_none()
+            && let Some(fan) = self.run.live[&instance].items()
+            && let Some(draft) = fan.draft(self.now.flights_max, self.run.room())
         {
             let serial = self.run.live[&instance].serial + 1;
             self.record(What::Ranged { instance, serial, retries: draft.retries, items: draft.items });
@@ -102,13 +104,11 @@ impl Turn<'_> {
 
     /// Ends a fan-out that is over: every item is done, or the run closes and none is on a worker.
     pub(super) fn items_over(&mut self, instance: Instance) {
-        let At::Items(fan) = &self.run.live[&instance].at else {
-            return;
-        };
+        let Some(fan) = self.run.live[&instance].items() else { return };
         let counts = fan.counts();
         let ending = if fan.is_success() {
             Ending::bare(Status::Succeeded, None)
-        } else if self.run.cancel.is_some() {
+        } else if self.run.cancel.is_some() && self.run.is_closed(instance) {
             Ending::bare(Status::Canceled, Some(Failure::new("canceled", "the run was cancelled")))
         } else if fan.is_failure() {
             let first = fan

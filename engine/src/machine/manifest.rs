@@ -1,22 +1,23 @@
 //! What goes with a piece of work: the values that its templates read, and nothing else.
 
 use proto::{
-    id::Attempt,
+    id::{Attempt, PoolName},
+    items::ItemSet,
     manifest::Manifest,
     outcome::ItemsPart,
-    value::ValueRef,
+    value::{Stored, ValueRef},
     work::{Ended, Phase, WorkKey},
 };
-use roaring::RoaringBitmap;
 
 use super::{
     end::error_value,
     evolve::json_of,
-    run::{At, Live, Run, Settling},
+    live::{At, Live, Settling},
+    run::Run,
 };
 use crate::{
     context::Context,
-    spec::{TaskIndex, Workflow},
+    spec::{Call, TaskIndex, Workflow},
 };
 
 /// What a piece of work is about, for whoever writes its message.
@@ -28,10 +29,14 @@ pub struct Brief<'a> {
     pub attempt: Attempt,
     /// Retries used up before.
     pub retries: u32,
+    /// Whose workers do it; `None`: those of the default pool.
+    pub pool: Option<PoolName>,
     /// How the task ended, for phase `settle`.
     pub ended: Option<Ended>,
     /// The items of a range, with the list that they are in.
-    pub range: Option<(&'a RoaringBitmap, &'a [ItemsPart])>,
+    pub range: Option<(&'a ItemSet, &'a [ItemsPart])>,
+    /// The workflow that its child run is to run.
+    pub child: Option<Stored>,
 }
 
 impl Run {
@@ -39,15 +44,26 @@ impl Run {
     #[must_use]
     pub fn brief(&self, spec: &Workflow, key: &WorkKey) -> Option<Brief<'_>> {
         if self.wants_own(key) {
-            return Some(Brief { task: None, attempt: Attempt(key.serial), retries: 0, ended: None, range: None });
+            return Some(Brief {
+                task: None,
+                attempt: Attempt(key.serial),
+                retries: 0,
+                pool: None,
+                ended: None,
+                range: None,
+                child: None,
+            });
         }
         let (_, live) = self.wanted(spec, key)?;
+        let named = || spec.task(live.task).pool.named().cloned();
         let mut brief = Brief {
             task: Some(live.task),
             attempt: Attempt(live.attempt.max(1)),
             retries: live.retries,
+            pool: live.prepared.as_ref().and_then(|prepared| prepared.pool.clone()).or_else(named),
             ended: None,
             range: None,
+            child: None,
         };
         match &live.at {
             At::Items(fan) => {
@@ -57,9 +73,22 @@ impl Run {
                 brief.range = Some((&flight.items, fan.parts()));
             }
             At::Settling(settling) => {
-                brief.ended = Some(Ended { status: settling.status, failure: settling.failure.clone() });
+                let Settling { status, failure, asks_retry, .. } = settling.as_ref();
+                brief.ended = Some(Ended { status: *status, failure: failure.clone(), asks_retry: *asks_retry });
             }
-            At::Preparing | At::Delayed(_) | At::Listing | At::Acting | At::BackingOff(_) | At::Passing => {}
+            At::Preparing
+            | At::Waiting(_)
+            | At::Delayed(_)
+            | At::Listing
+            | At::Acting
+            | At::Called(_)
+            | At::BackingOff(_)
+            | At::Passing => {}
+        }
+        if key.phase == Phase::Act
+            && let Call::Workflow(workflow) = &spec.task(live.task).call
+        {
+            brief.child = self.children.get(workflow).copied();
         }
         Some(brief)
     }
@@ -94,15 +123,19 @@ impl Live {
         let At::Settling(settling) = &self.at else {
             return None;
         };
-        let Settling { failure, items, .. } = settling.as_ref();
+        let Settling { failure, result, error, items, .. } = settling.as_ref();
         let without_items = || match spec.task(self.task).items {
             // Its list could not be made.
             Some(_) => ValueRef::Inline(json_of::<[(); 0]>(&[])),
             None => ValueRef::null(),
         };
         match path {
-            "result" => Some(items.as_ref().map_or_else(ValueRef::null, |fan| fan.result())),
+            "result" => {
+                let plain = || result.clone().unwrap_or_else(ValueRef::null);
+                Some(items.as_ref().map_or_else(plain, |fan| fan.result()))
+            }
             "item_errors" => Some(items.as_ref().map_or_else(without_items, |fan| fan.item_errors())),
+            "error" if error.is_some() => error.clone(),
             "error" => Some(failure.as_ref().map_or_else(ValueRef::null, error_value)),
             _ => None,
         }

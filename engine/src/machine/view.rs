@@ -1,16 +1,28 @@
 //! A run as people see it.
 
 use proto::{
+    id::{Instance, KeyName, PoolName, TaskName},
+    manifest::Manifest,
     value::ValueRef,
     view::{self, Summary},
+    work::Status,
 };
 
-use super::run::{At, Latest, Run, TaskState};
-use crate::spec::{TaskIndex, Workflow};
+use super::{
+    fanout::FanOut,
+    live::{At, Live},
+    run::{Latest, Run, TaskState},
+};
+use crate::{
+    context::Context,
+    spec::{Task, TaskIndex, Workflow},
+};
 
 /// How much of a task is left to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
+    /// Whose workers do it, where that had to be evaluated.
+    pub pool: Option<PoolName>,
     /// Items not done.
     pub items: u32,
     /// Those with the broker or on workers.
@@ -43,7 +55,7 @@ impl Run {
             Some(ValueRef::List(_)) | None => (None, None),
         };
         let tasks =
-            spec.indexed().map(|(index, task)| (task.name.clone(), self.task_view(self.state(index)))).collect();
+            spec.indexed().map(|(index, task)| (task.name.clone(), self.task_view(task, self.state(index)))).collect();
         let summary = self.summary();
         view::Run {
             id: summary.id,
@@ -53,6 +65,8 @@ impl Run {
             error: summary.error,
             started_at: summary.started_at,
             finished_at: summary.finished_at,
+            parent: self.parent.as_ref().map(|parent| parent.run.clone()),
+            ancestor: self.ancestor.clone(),
             definition: self.definition.digest,
             output,
             output_stored,
@@ -64,17 +78,56 @@ impl Run {
     /// per item once seen. A task without items counts as one.
     pub fn load(&self) -> impl Iterator<Item = (TaskIndex, Load)> + '_ {
         self.live.values().filter_map(|live| {
+            let pool = || live.prepared.as_ref().and_then(|prepared| prepared.pool.clone());
             let load = match &live.at {
                 At::Items(fan) => {
-                    Load { items: fan.remaining(), in_flight: fan.counts().running, item_us: fan.item_us() }
+                    let (items, in_flight) = (fan.remaining(), fan.counts().running);
+                    Load { pool: pool(), items, in_flight, item_us: fan.item_us() }
                 }
-                other => other.phase().map(|_| Load { items: 1, in_flight: 1, item_us: None })?,
+                other => other.phase().map(|_| Load { pool: pool(), items: 1, in_flight: 1, item_us: None })?,
             };
             Some((live.task, load))
         })
     }
 
-    fn task_view(&self, state: &TaskState) -> view::Task {
+    /// Everything that it has come to know, whichever branch knows it: the latest write of each path.
+    #[must_use]
+    pub fn context(&self) -> Context {
+        let mut all = self.merged.clone();
+        let waiting = self.tasks.iter().flat_map(|state| state.passes.values()).map(|pass| &pass.context);
+        waiting.chain(self.live.values().map(|live| &live.context)).for_each(|context| all.merge(context));
+        all
+    }
+
+    /// Of each task with items that has run, or of `only` one, the list `item_errors` of its latest start, as far as it
+    /// has got.
+    #[must_use]
+    pub fn item_errors(&self, spec: &Workflow, only: Option<&TaskName>) -> Vec<(TaskName, ValueRef)> {
+        let wanted = spec.indexed().filter(|(_, task)| task.items.is_some());
+        let wanted = wanted.filter(|(_, task)| only.is_none_or(|only| *only == task.name));
+        let ended = self.context();
+        let found = wanted.filter_map(|(index, task)| {
+            let latest = self.state(index).latest.as_ref()?;
+            let live = self.live.get(&latest.instance).and_then(Live::fan_out);
+            let of_ended = || {
+                let path = format!("task.{}.item_errors", task.name);
+                let mut manifest = Manifest::new();
+                ended.project(&path, &mut manifest);
+                manifest.remove(&path)
+            };
+            let errors = live.map(FanOut::item_errors).or_else(of_ended)?;
+            Some((task.name.clone(), errors))
+        });
+        found.collect()
+    }
+
+    /// Whether a task waits for a signal.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.waiters.is_empty()
+    }
+
+    fn task_view(&self, task: &Task, state: &TaskState) -> view::Task {
         let Some(latest) = &state.latest else {
             return view::Task { status: "not_run".into(), ..view::Task::default() };
         };
@@ -84,14 +137,26 @@ impl Run {
             instances: state.instances,
             items: latest.items,
             error: latest.failure.clone(),
+            children: latest.children.clone(),
+            waiting_for: self.waiting_for(task, latest.instance).cloned(),
         }
     }
 
+    fn waiting_for<'t>(&self, task: &'t Task, instance: Instance) -> Option<&'t KeyName> {
+        let signal = &task.wait_for.as_ref()?.signal;
+        self.waiters.get(signal)?.contains(&instance).then_some(signal)
+    }
+
     fn status_of(&self, latest: &Latest) -> &'static str {
-        match (latest.ended, self.live.get(&latest.instance).map(|live| &live.at)) {
-            (Some(status), _) => status.as_str(),
-            (None, Some(At::Delayed(_) | At::BackingOff(_))) => "waiting",
-            (None, _) => "running",
+        latest.ended.map_or_else(|| self.status_of_live(latest.instance), Status::as_str)
+    }
+
+    /// Where a task is that has not ended.
+    pub(super) fn status_of_live(&self, instance: Instance) -> &'static str {
+        match self.live.get(&instance).map(|live| &live.at) {
+            Some(At::Waiting(_) | At::Delayed(_) | At::BackingOff(_)) => "waiting",
+            Some(_) if self.is_held(instance) => "waiting",
+            Some(_) | None => "running",
         }
     }
 }

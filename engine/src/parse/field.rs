@@ -55,6 +55,12 @@ impl Reader<'_> {
 
     /// A place that yields one value which is no text: its template is exactly one expression.
     pub(super) fn single(&mut self, name: &str, yaml: &Yaml) -> Field {
+        self.check_single(name, yaml);
+        self.field(name, yaml)
+    }
+
+    /// Refuses a template that is more than one expression.
+    pub(super) fn check_single(&mut self, name: &str, yaml: &Yaml) {
         if let Content::Text(text) = &yaml.content
             && expression::is_template(text)
             && expression::lone(text).is_none()
@@ -62,7 +68,6 @@ impl Reader<'_> {
             let message = format!("`{name}` yields a text: the template is not exactly one expression");
             self.refuse("not_one_expression", yaml.span, message, "write \"{{ expression }}\" with nothing around it");
         }
-        self.field(name, yaml)
     }
 
     /// A duration: a number of seconds, a text such as `1m30s`, or a template.

@@ -67,6 +67,6 @@ fn reached(tasks: &[Task], entries: &[TaskIndex]) -> HashSet<TaskIndex> {
 fn targets(task: &Task) -> impl Iterator<Item = TaskIndex> {
     task.next.iter().flat_map(|transition| &transition.targets).filter_map(|target| match target {
         Target::Task(index) => Some(*index),
-        Target::Noop | Target::Continue | Target::Fail => None,
+        Target::Noop | Target::Continue | Target::Fail | Target::Retry => None,
     })
 }

@@ -40,7 +40,8 @@ pub(super) fn root(name: &str) -> Option<String> {
 fn habits(place: Place) -> &'static [Habit] {
     match place {
         Place::Workflow => WORKFLOW_HABITS,
-        Place::Task | Place::NamedTask => TASK_HABITS,
+        Place::Task | Place::NamedTask | Place::Finally => TASK_HABITS,
+        Place::WaitFor => WAIT_HABITS,
         Place::Retry => RETRY_HABITS,
         Place::Transition => TRANSITION_HABITS,
         Place::Schema => SCHEMA_HABITS,
@@ -188,6 +189,12 @@ const TASK_HABITS: &[Habit] = &[
     ("label", ATTUNE, "write a YAML comment"),
     ("wait", STEP_FUNCTIONS, "use `delay`"),
     ("pause", ANSIBLE, "use `delay`"),
+];
+
+const WAIT_HABITS: &[Habit] = &[
+    ("name", STEP_FUNCTIONS, "write `signal: approval`"),
+    ("event", STEP_FUNCTIONS, "write `signal: approval`"),
+    ("route", ORQUESTA, "write `signal: approval`; whoever sends the signal is asked by a task before"),
 ];
 
 const RETRY_HABITS: &[Habit] = &[

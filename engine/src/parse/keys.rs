@@ -2,12 +2,15 @@
 
 /// A map of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Workflow,
     /// A task in a map of tasks.
     Task,
     /// A task in a list of tasks, which says its own name.
     NamedTask,
+    /// The task that runs at the end: nothing points to it, and it to nothing.
+    Finally,
+    WaitFor,
     Retry,
     Transition,
     Schema,
@@ -15,11 +18,13 @@ pub(super) enum Place {
 
 impl Place {
     /// The keys that belong there.
-    pub(super) fn keys(self) -> &'static [&'static str] {
+    pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {
             Self::Workflow => &WORKFLOW,
             Self::Task => &NAMED_TASK[1..],
             Self::NamedTask => &NAMED_TASK,
+            Self::Finally => &NAMED_TASK[1..NAMED_TASK.len() - 2],
+            Self::WaitFor => &["signal", "timeout"],
             Self::Retry => &["count", "delay", "backoff", "max_delay", "jitter", "when"],
             Self::Transition => &["when", "publish", "do"],
             Self::Schema => &SCHEMA,
@@ -31,6 +36,8 @@ impl Place {
         match self {
             Self::Workflow => "a workflow",
             Self::Task | Self::NamedTask => "a task",
+            Self::Finally => "`finally`",
+            Self::WaitFor => "`wait_for`",
             Self::Retry => "`retry`",
             Self::Transition => "a transition",
             Self::Schema => "a parameter's schema",
@@ -68,7 +75,6 @@ const NAMED_TASK: [&str; 16] = [
     "workflow",
     "input",
     "pool",
-    "join",
     "with_items",
     "concurrency",
     "tolerate",
@@ -78,6 +84,7 @@ const NAMED_TASK: [&str; 16] = [
     "delay",
     "on_lost",
     "wait_for",
+    "join",
     "next",
 ];
 

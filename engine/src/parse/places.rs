@@ -32,10 +32,17 @@ impl Places {
         Spot { key: yaml.map_or_else(Span::default, first_line), yaml }
     }
 
-    /// The task at `index`, whose key is its name.
+    /// The task at `index`, whose key is its name. The one behind all others is `finally`.
     pub(crate) fn task(&self, index: TaskIndex) -> Spot<'_> {
         let tasks = self.root().at("tasks");
         let at = usize::from(index.0);
+        let is_listed = match tasks.yaml.map(|yaml| &yaml.content) {
+            Some(Content::Map(entries)) => at < entries.len(),
+            Some(_) | None => tasks.has(&at.to_string()),
+        };
+        if !is_listed {
+            return self.root().at("finally");
+        }
         match tasks.yaml.map(|yaml| &yaml.content) {
             Some(Content::Map(entries)) => entries
                 .get(at)

@@ -49,11 +49,6 @@ impl<'a> Reader<'a> {
         self.push(Diagnostic::error(code, span, message).with_help(help));
     }
 
-    /// Refuses what the language has and this version of the machine has not.
-    pub(super) fn refuse_yet(&mut self, span: Span, what: &str, instead: &str) {
-        self.refuse("not_supported_yet", span, format!("{what} is not supported yet"), instead);
-    }
-
     /// Refuses a value of the wrong kind.
     pub(super) fn refuse_type(&mut self, name: &str, expected: &str, yaml: &Yaml) {
         let message = format!("`{name}` must be {expected}, not {}", yaml.described());

@@ -2,6 +2,7 @@
 
 mod expect;
 mod outcomes;
+mod take;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,6 +10,8 @@ use proto::{
     id::{KeyName, TaskName},
     json::Json,
     time::Timestamp,
+    value::ValueRef,
+    view::ContextDocument,
 };
 
 use super::{
@@ -21,27 +24,45 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     duration,
     parameters::{self, Coerce},
-    rehearsal::script::{Act, Event, Moment, Rerun, RerunFrom, Script},
+    rehearsal::script::Script,
     spec::{Span, Task, Workflow},
 };
 
-const SCRIPT: [&str; 10] =
-    ["parameters", "labels", "env", "secrets", "now", "outcomes", "signals", "events", "expect", "rerun"];
-const SIGNAL: [&str; 3] = ["name", "payload", "after"];
-const EVENT: [&str; 6] = ["at", "before", "during", "after", "do", "reason"];
-const RERUN: [&str; 4] = ["from", "failed_items", "outcomes", "expect"];
+const SCRIPT: [&str; 13] = [
+    "parameters",
+    "context",
+    "labels",
+    "env",
+    "secrets",
+    "now",
+    "at",
+    "outcomes",
+    "signals",
+    "events",
+    "children",
+    "expect",
+    "rerun",
+];
 
 /// When a run is accepted whose script does not say: the first moment of 2026.
 const NOW_MS: i64 = 1_767_225_600_000;
 
-/// Reads the script in `source`, which messages call `file`, for a run of `workflow`.
+/// Reads the script in `source`, which messages call `file`, for a run of `workflow` that may run `children`.
 ///
 /// # Errors
 /// Every error of the file, in file order.
-pub(super) fn read(source: &str, file: &str, workflow: &Workflow) -> Result<Script, Diagnostics> {
+pub(super) fn read(
+    source: &str,
+    file: &str,
+    workflow: &Workflow,
+    children: &[&Workflow],
+) -> Result<Script, Diagnostics> {
     let mut diagnostics = Diagnostics::new(file, source);
     let yaml = load::load(source, &mut diagnostics);
-    let script = yaml.map(|yaml| ScriptReader { reader: Reader::new(&mut diagnostics), workflow }.script(&yaml));
+    let script = yaml.map(|yaml| {
+        let known = std::iter::once(workflow).chain(children.iter().copied()).collect();
+        ScriptReader { reader: Reader::new(&mut diagnostics), workflow, known }.script(&yaml)
+    });
     diagnostics.sort();
     match script {
         Some(script) if !diagnostics.has_errors() => Ok(script),
@@ -52,7 +73,10 @@ pub(super) fn read(source: &str, file: &str, workflow: &Workflow) -> Result<Scri
 /// Reads the parts of a script, and checks the names in it.
 struct ScriptReader<'a> {
     reader: Reader<'a>,
+    /// Whose tasks are meant.
     workflow: &'a Workflow,
+    /// The workflow that is rehearsed, and all that may be run as children.
+    known: Vec<&'a Workflow>,
 }
 
 /// A map of a script.
@@ -77,30 +101,42 @@ impl<'y> Map<'y> {
     }
 }
 
-impl ScriptReader<'_> {
+impl<'a> ScriptReader<'a> {
     fn script(&mut self, yaml: &Yaml) -> Script {
         let map = self.map("", yaml, &SCRIPT);
         let text_map = |this: &mut Self, key| map.value(key).map(|yaml| this.texts(key, yaml)).unwrap_or_default();
         let now = map.value("now").and_then(|yaml| self.time("now", yaml));
-        let mut events = map.value("signals").map(|yaml| self.signals(yaml)).unwrap_or_default();
-        events.extend(map.value("events").map(|yaml| self.events(yaml)).unwrap_or_default());
+        let start_at = map.value("at").and_then(|yaml| self.time("at", yaml));
+        let context = map.value("context").map(|yaml| self.context(yaml)).unwrap_or_default();
         Script {
-            parameters: self.parameters(&map),
+            parameters: self.parameters(&map, context.parameters.clone()),
             labels: text_map(self, "labels"),
             env: text_map(self, "env"),
             secrets: text_map(self, "secrets"),
             now: now.unwrap_or(Timestamp::from_millis(NOW_MS)),
-            outcomes: self.outcomes(&map),
-            events,
-            expect: self.expect(&map),
-            rerun: map.entry("rerun").map(|entry| self.rerun(entry)),
+            start_at,
+            imported: imported(context),
+            take: self.take(&map),
         }
     }
 
-    fn parameters(&mut self, map: &Map<'_>) -> Vec<(KeyName, Json)> {
+    fn context(&mut self, yaml: &Yaml) -> ContextDocument {
+        let refuse = |this: &mut Self, error: &dyn std::fmt::Display| {
+            let message = format!("`context` cannot be read: {error}");
+            let help = "it has `parameters`, `workflow`, `signal` and `task`, as `leveret get --context` shows them";
+            this.reader.refuse("context_invalid", yaml.span, message, help);
+            ContextDocument::default()
+        };
+        self.json(yaml).parse().unwrap_or_else(|error: serde_json::Error| refuse(self, &error))
+    }
+
+    /// The values of the parameters: those given, else those of the context, else their defaults.
+    fn parameters(&mut self, map: &Map<'_>, context: BTreeMap<String, Json>) -> Vec<(KeyName, Json)> {
         let yaml = map.value("parameters");
         let entries = yaml.map(|yaml| self.reader.map("parameters", yaml)).unwrap_or_default();
-        let given = entries.iter().map(|entry| (entry.key.clone(), self.json(&entry.value))).collect();
+        let is_known = |name: &String| self.workflow.parameters.iter().any(|known| known.name.as_str() == name);
+        let mut given: BTreeMap<String, Json> = context.into_iter().filter(|(name, _)| is_known(name)).collect();
+        given.extend(entries.iter().map(|entry| (entry.key.clone(), self.json(&entry.value))).collect::<Vec<_>>());
         let problems = match parameters::check(self.workflow, given, Coerce::AsGiven) {
             Ok(values) => return values,
             Err(problems) => problems,
@@ -118,83 +154,6 @@ impl ScriptReader<'_> {
             });
         }
         Vec::new()
-    }
-
-    fn signals(&mut self, yaml: &Yaml) -> Vec<Event> {
-        let mut events = Vec::new();
-        for (path, yaml) in self.list("signals", yaml) {
-            let map = self.map(&path, yaml, &SIGNAL);
-            let at = map.value("after").map(|yaml| self.task_name(&map.name("after"), yaml).map(Moment::After));
-            let name = self.required(&map, "name").and_then(|yaml| self.key_name(&map.name("name"), yaml));
-            let payload = map.value("payload").map_or_else(Json::null, |yaml| self.json(yaml));
-            self.reader.refuse_yet(map.span, &format!("`{path}`"), "no workflow of this version waits for a signal");
-            if let (Some(at), Some(name)) = (at.unwrap_or(Some(Moment::Start)), name) {
-                events.push(Event { at, act: Act::Signal { name, payload } });
-            }
-        }
-        events
-    }
-
-    fn events(&mut self, yaml: &Yaml) -> Vec<Event> {
-        let events = self.list("events", yaml);
-        events.into_iter().filter_map(|(path, yaml)| self.event(&path, yaml)).collect()
-    }
-
-    fn event(&mut self, path: &str, yaml: &Yaml) -> Option<Event> {
-        #[derive(Clone, Copy)]
-        enum Word {
-            Cancel,
-            Pause,
-            Resume,
-        }
-        let map = self.map(path, yaml, &EVENT);
-        let at = self.moment(&map);
-        let reason =
-            map.value("reason").and_then(|yaml| self.reader.text(&map.name("reason"), yaml)).map(str::to_owned);
-        let words = [("cancel", Word::Cancel), ("pause", Word::Pause), ("resume", Word::Resume)];
-        let (name, yaml) = (map.name("do"), self.required(&map, "do")?);
-        let act = match self.reader.choice(&name, yaml, &words)? {
-            Word::Cancel => Act::Cancel { reason },
-            Word::Pause => Act::Pause { reason },
-            Word::Resume => Act::Resume,
-        };
-        if !matches!(act, Act::Cancel { .. }) {
-            self.reader.refuse_yet(yaml.span, &format!("this `{name}`"), "`do: cancel` is");
-        }
-        Some(Event { at: at?, act })
-    }
-
-    /// The one key that says when.
-    fn moment(&mut self, map: &Map<'_>) -> Option<Moment> {
-        let named: Vec<&Entry> = map.entries.iter().filter(|entry| EVENT[..4].contains(&entry.key.as_str())).collect();
-        let [entry] = named.as_slice() else {
-            let message = format!("`{}` must have one moment, not {}", map.path, named.len());
-            self.reader.refuse("moment_unclear", map.span, message, format!("give one of {}", listed(&EVENT[..4])));
-            return None;
-        };
-        let name = map.name(&entry.key);
-        if entry.key == "at" {
-            return self.reader.choice(&name, &entry.value, &[("start", ())]).map(|()| Moment::Start);
-        }
-        let task = self.task_name(&name, &entry.value)?;
-        Some(match entry.key.as_str() {
-            "before" => Moment::Before(task),
-            "during" => Moment::During(task),
-            _ => Moment::After(task),
-        })
-    }
-
-    fn rerun(&mut self, entry: &Entry) -> Rerun {
-        let map = self.map("rerun", &entry.value, &RERUN);
-        self.reader.refuse_yet(entry.key_span, "`rerun`", "write a script for a run of its own");
-        let failed_items = map.value("failed_items").and_then(|yaml| self.reader.boolean("rerun.failed_items", yaml));
-        let task = map.value("from").and_then(|yaml| self.task_name("rerun.from", yaml));
-        let from = match (task, failed_items) {
-            (Some(task), _) => RerunFrom::Task(task),
-            (None, Some(true)) => RerunFrom::FailedItems,
-            (None, Some(false) | None) => RerunFrom::Failed,
-        };
-        Rerun { from, outcomes: self.outcomes(&map), expect: self.expect(&map) }
     }
 
     /// A map with no other keys than `keys`.
@@ -224,6 +183,18 @@ impl ScriptReader<'_> {
             self.reader.push(Diagnostic::error("key_missing", map.span, message));
         }
         value
+    }
+
+    /// The workflow called `name`, among those that may be run.
+    fn known(&mut self, name: &str, span: Span) -> Option<&'a Workflow> {
+        let found = self.known.iter().copied().find(|workflow| workflow.name.as_str() == name);
+        if found.is_none() {
+            let names: Vec<&str> = self.known.iter().map(|workflow| workflow.name.as_str()).collect();
+            let help = self.reader.did_you_mean(name, &names);
+            let help = help.unwrap_or_else(|| format!("there are {}", listed(&names)));
+            self.reader.refuse("unknown_workflow", span, format!("no workflow {} was given", quoted(name)), help);
+        }
+        found
     }
 
     /// The task that `yaml` names.
@@ -312,4 +283,17 @@ impl ScriptReader<'_> {
             Json::null()
         })
     }
+}
+
+/// What a context says besides parameters, by path.
+fn imported(context: ContextDocument) -> BTreeMap<String, ValueRef> {
+    let mut imported = BTreeMap::new();
+    for (root, values) in [("workflow", context.workflow), ("signal", context.signal)] {
+        imported.extend(values.into_iter().map(|(key, json)| (format!("{root}.{key}"), ValueRef::Inline(json))));
+    }
+    for (task, fields) in context.task {
+        let path = |field: String| format!("task.{task}.{field}");
+        imported.extend(fields.into_iter().map(|(field, json)| (path(field), ValueRef::Inline(json))));
+    }
+    imported
 }

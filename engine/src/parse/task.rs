@@ -1,6 +1,6 @@
 //! One task.
 
-use proto::id::{PoolName, TaskName};
+use proto::id::{TaskName, WorkflowName};
 
 use super::{
     condition, expression,
@@ -10,7 +10,10 @@ use super::{
     transition::{self, Names},
     yaml::{Content, Entry, Yaml, quoted},
 };
-use crate::spec::{Backoff, Field, Items, Join, OutcomeTest, Retry, Span, Task, Transition, When};
+use crate::spec::{
+    Backoff, Call, Field, Items, Join, OnItemError, OnLost, OutcomeTest, Pool, Retry, Span, Task, Transition, WaitFor,
+    When,
+};
 
 /// What a task without `action` does.
 const NOOP: &str = "core.noop";
@@ -34,12 +37,13 @@ pub(super) fn read(reader: &mut Reader<'_>, named: Named<'_>, names: &mut Names)
     let entries = reader.map(&path, yaml);
     reader.check_keys(place, &path, entries);
     let task = TaskReader { path, entries };
-    task.refuse_unsupported(reader);
-    Task {
-        action: task.action(reader).unwrap_or_else(|| NOOP.to_owned()),
+    let read = Task {
+        call: task.call(reader),
         input: reader.map_field(&task.name("input"), task.value("input")),
         pool: task.pool(reader),
+        on_lost: task.on_lost(reader),
         join: task.join(reader),
+        wait_for: task.wait_for(reader),
         items: task.items(reader),
         retry: task.retry(reader),
         timeout: task.value("timeout").and_then(|yaml| reader.duration(&task.name("timeout"), yaml, Zero::Refused)),
@@ -48,7 +52,9 @@ pub(super) fn read(reader: &mut Reader<'_>, named: Named<'_>, names: &mut Names)
         inbound: Vec::new(),
         name,
         span,
-    }
+    };
+    task.check_child(reader, &read);
+    read
 }
 
 struct TaskReader<'y> {
@@ -70,21 +76,70 @@ impl<'y> TaskReader<'y> {
         format!("{}.{key}", self.path)
     }
 
-    fn refuse_unsupported(&self, reader: &mut Reader<'_>) {
-        for (key, instead) in [
-            ("workflow", "submit the other workflow as a job of its own"),
-            ("wait_for", "split the workflow where it waits"),
-        ] {
-            if let Some(entry) = self.entry(key) {
-                reader.refuse_yet(entry.key_span, &format!("`{}`", self.name(key)), instead);
+    fn call(&self, reader: &mut Reader<'_>) -> Call {
+        let noop = || Call::Action(NOOP.to_owned());
+        match (self.entry("action"), self.entry("workflow")) {
+            (Some(_), Some(entry)) => {
+                let message = format!("`{}` has both `action` and `workflow`", self.path);
+                reader.refuse(
+                    "call_twice",
+                    entry.key_span,
+                    message,
+                    "a task does one of the two: make two tasks of it",
+                );
+                noop()
             }
+            (None, Some(entry)) => self.workflow(reader, &entry.value).map_or_else(noop, Call::Workflow),
+            (_, None) => self.action(reader).map_or_else(noop, Call::Action),
         }
-        if let Some(yaml) = self.value("on_lost") {
-            let name = self.name("on_lost");
-            if reader.choice(&name, yaml, &[("retry", false), ("fail", true)]) == Some(true) {
-                reader.refuse_yet(yaml.span, &format!("`{name}: fail`"), "leave it out: lost work is tried again");
+    }
+
+    /// Nobody evaluates whether the child of an item is started again: the scheduler decides it, and must be able to.
+    fn check_child(&self, reader: &mut Reader<'_>, task: &Task) {
+        let is_plain = task.retry.as_ref().is_none_or(Retry::is_plain);
+        if let Some(entry) =
+            self.entry("retry").filter(|_| task.action().is_none() && task.items.is_some() && !is_plain)
+        {
+            let message =
+                format!("`{}` of a task that runs a workflow for each item cannot be evaluated", self.name("retry"));
+            let help =
+                "write out `count` and the delays, and use outcome functions in `when`; or retry inside the workflow";
+            reader.refuse("retry_not_plain", entry.key_span, message, help);
+        }
+    }
+
+    fn workflow(&self, reader: &mut Reader<'_>, yaml: &Yaml) -> Option<WorkflowName> {
+        let text = reader.text(&self.name("workflow"), yaml)?;
+        if expression::is_template(text) {
+            let help = "a workflow is pinned when the run is accepted: use a task for each, and `when`";
+            reader.refuse("name_invalid", yaml.span, format!("{} is no name of a workflow", quoted(text)), help);
+            return None;
+        }
+        reader.name(text, yaml.span)
+    }
+
+    fn wait_for(&self, reader: &mut Reader<'_>) -> Option<WaitFor> {
+        let entry = self.entry("wait_for")?;
+        let path = self.name("wait_for");
+        let wait = TaskReader { entries: reader.map(&path, &entry.value), path };
+        reader.check_keys(Place::WaitFor, &wait.path, wait.entries);
+        let Some(signal) = wait.value("signal") else {
+            if matches!(entry.value.content, Content::Map(_) | Content::Null) {
+                let message = format!("`{}` is missing", wait.name("signal"));
+                reader.refuse("key_missing", entry.key_span, message, "name the signal: `signal: approval`");
             }
-        }
+            return None;
+        };
+        let timeout = wait.value("timeout");
+        let timeout = timeout.and_then(|yaml| reader.duration(&wait.name("timeout"), yaml, Zero::Refused));
+        let text = reader.text(&wait.name("signal"), signal)?;
+        Some(WaitFor { signal: reader.name(text, signal.span)?, timeout })
+    }
+
+    fn on_lost(&self, reader: &mut Reader<'_>) -> OnLost {
+        let choices = [("retry", OnLost::Retry), ("fail", OnLost::Fail)];
+        let read = self.value("on_lost").and_then(|yaml| reader.choice(&self.name("on_lost"), yaml, &choices));
+        read.unwrap_or(OnLost::Retry)
     }
 
     fn action(&self, reader: &mut Reader<'_>) -> Option<String> {
@@ -105,19 +160,16 @@ impl<'y> TaskReader<'y> {
         is_name.then(|| action.to_owned())
     }
 
-    fn pool(&self, reader: &mut Reader<'_>) -> PoolName {
+    fn pool(&self, reader: &mut Reader<'_>) -> Pool {
         let read = self.value("pool").and_then(|yaml| {
             let name = self.name("pool");
             let pool = reader.text(&name, yaml)?;
             match expression::is_template(pool) {
-                true => {
-                    reader.refuse_yet(yaml.span, &format!("`{name}` as a template"), "name one pool");
-                    None
-                }
-                false => reader.name(pool, yaml.span),
+                true => Some(Pool::Evaluated(reader.field(name, yaml))),
+                false => reader.name(pool, yaml.span).map(Pool::Named),
             }
         });
-        read.unwrap_or_else(|| "default".parse().expect("the name of the pool follows the rules"))
+        read.unwrap_or_else(|| Pool::Named("default".parse().expect("the name of the pool follows the rules")))
     }
 
     fn join(&self, reader: &mut Reader<'_>) -> Option<Join> {
@@ -143,19 +195,16 @@ impl<'y> TaskReader<'y> {
             }
             return None;
         };
-        let name = self.name("on_item_error");
-        let choices = [("continue", false), ("stop", true)];
-        if let Some(yaml) = self.value("on_item_error")
-            && reader.choice(&name, yaml, &choices) == Some(true)
-        {
-            reader.refuse_yet(yaml.span, &format!("`{name}: stop`"), "leave it out: every item runs");
-        }
+        let choices = [("continue", OnItemError::Continue), ("stop", OnItemError::Stop)];
+        let on_error = self.value("on_item_error");
+        let on_error = on_error.and_then(|yaml| reader.choice(&self.name("on_item_error"), yaml, &choices));
         let concurrency = self.value("concurrency");
         let tolerate = self.value("tolerate");
         Some(Items {
             list: self.item_list(reader, list),
             concurrency: concurrency.and_then(|yaml| reader.count_field(&self.name("concurrency"), yaml, 1)),
             tolerate: tolerate.and_then(|yaml| self.tolerate(reader, yaml)),
+            on_error: on_error.unwrap_or(OnItemError::Continue),
         })
     }
 
@@ -171,15 +220,30 @@ impl<'y> TaskReader<'y> {
             Content::Text(text) if expression::is_template(text) => {
                 return reader.single(&name, yaml);
             }
-            Content::Map(_) => {
-                let instead = "write \"{{ … }}\" that yields a list of maps";
-                reader.refuse_yet(yaml.span, &format!("`{name}` as a map of lists"), instead);
-            }
+            Content::Map(entries) => return self.named_lists(reader, name, yaml, entries),
             Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) => {
                 reader.refuse_type(&name, "a list or one \"{{ expression }}\"", yaml);
             }
         }
         reader.field(name, &Yaml { span: yaml.span, content: Content::Null })
+    }
+
+    /// Lists that go side by side: each is written out or one expression.
+    fn named_lists(&self, reader: &mut Reader<'_>, name: String, yaml: &Yaml, entries: &[Entry]) -> Field {
+        if entries.is_empty() {
+            reader.refuse_type(&name, "a list, or lists by name", yaml);
+        }
+        for Entry { key, value, .. } in entries {
+            let name = format!("{name}.{key}");
+            match &value.content {
+                Content::List(_) => {}
+                Content::Text(text) if expression::is_template(text) => reader.check_single(&name, value),
+                Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) | Content::Map(_) => {
+                    reader.refuse_type(&name, "a list or one \"{{ expression }}\"", value);
+                }
+            }
+        }
+        reader.field(name, yaml)
     }
 
     fn tolerate(&self, reader: &mut Reader<'_>, yaml: &Yaml) -> Option<Field> {

@@ -17,15 +17,29 @@ use crate::spec::{Span, Task, TaskIndex};
 /// The most tasks in a file (`too_many_tasks`): far below what a [`TaskIndex`] can count.
 const TASKS_MAX: usize = 10_000;
 
-/// The tasks, and those that start a run.
-pub(super) fn read(reader: &mut Reader<'_>, entry: &Entry) -> (Vec<Task>, Vec<TaskIndex>) {
+/// What a file says of its tasks.
+#[derive(Default)]
+pub(super) struct Read {
+    /// In file order, and last the one that `finally` is.
+    pub(super) tasks: Vec<Task>,
+    /// Those that start a run.
+    pub(super) entries: Vec<TaskIndex>,
+    /// The one that runs at the end.
+    pub(super) finally: Option<TaskIndex>,
+}
+
+/// What messages, views and keys of work call the task of `finally`.
+const FINALLY: &str = "finally";
+
+/// Reads `tasks`, and `finally` which is one more.
+pub(super) fn read(reader: &mut Reader<'_>, entry: &Entry, finally: Option<&Entry>) -> Read {
     let mut names = Names { is_complete: true, ..Names::default() };
     let named = match &entry.value.content {
         Content::Map(entries) => in_map(reader, entries, &mut names),
         Content::List(values) => in_list(reader, values, &mut names),
         Content::Null | Content::Bool(_) | Content::Number(_) | Content::Text(_) => {
             reader.refuse_type("tasks", "a map of tasks by name", &entry.value);
-            return (Vec::new(), Vec::new());
+            return Read::default();
         }
     };
     if named.is_empty() {
@@ -35,7 +49,7 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: &Entry) -> (Vec<Task>, Vec<Ta
             "the workflow has no task",
             "add one: `hello: { action: core.echo }`",
         );
-        return (Vec::new(), Vec::new());
+        return Read::default();
     }
     let mut tasks: Vec<Task> = named.into_iter().map(|named| task::read(reader, named, &mut names)).collect();
     let entries = graph::link(&mut tasks);
@@ -43,7 +57,21 @@ pub(super) fn read(reader: &mut Reader<'_>, entry: &Entry) -> (Vec<Task>, Vec<Ta
     if names.is_complete {
         graph::check(reader, &tasks, &entries, entry.key_span);
     }
-    (tasks, entries)
+    let finally = finally.map(|entry| {
+        tasks.push(read_finally(reader, entry, &mut names));
+        TaskIndex(u16::try_from(tasks.len() - 1).expect("a file has few tasks"))
+    });
+    Read { tasks, entries, finally }
+}
+
+fn read_finally(reader: &mut Reader<'_>, entry: &Entry, names: &mut Names) -> Task {
+    let name: TaskName = FINALLY.parse().expect("it follows the rules");
+    if names.known.contains_key(&name) {
+        let message = "a task is called `finally`, as is the one that runs at the end";
+        reader.refuse("duplicate_key", entry.key_span, message, "give the task another name");
+    }
+    let named = Named { name, path: FINALLY.into(), span: entry.key_span, place: Place::Finally, yaml: &entry.value };
+    task::read(reader, named, names)
 }
 
 fn in_map<'y>(reader: &mut Reader<'_>, entries: &'y [Entry], names: &mut Names) -> Vec<Named<'y>> {

@@ -13,7 +13,7 @@ use super::{
 use crate::spec::{Field, OutcomeTest, Span, Target, TaskIndex, Transition, When};
 
 /// What `do` can say besides the name of a task, so that no task is called so.
-pub(super) const RESERVED: [&str; 4] = ["noop", "continue", "fail", "retry"];
+pub(crate) const RESERVED: [&str; 4] = ["noop", "continue", "fail", "retry"];
 
 /// The tasks of the file by name.
 #[derive(Default)]
@@ -78,7 +78,7 @@ fn targets(reader: &mut Reader<'_>, path: &str, yaml: &Yaml, names: &mut Names) 
     };
     let mut targets = Vec::new();
     for yaml in words {
-        let target = reader.text(path, yaml).and_then(|word| target(reader, path, word, yaml.span, names));
+        let target = reader.text(path, yaml).and_then(|word| target(reader, word, yaml.span, names));
         match target {
             Some(target) if targets.contains(&target) => {
                 let message = format!("`{path}` names {} twice", yaml.described());
@@ -91,15 +91,12 @@ fn targets(reader: &mut Reader<'_>, path: &str, yaml: &Yaml, names: &mut Names) 
     targets
 }
 
-fn target(reader: &mut Reader<'_>, path: &str, word: &str, span: Span, names: &Names) -> Option<Target> {
+fn target(reader: &mut Reader<'_>, word: &str, span: Span, names: &Names) -> Option<Target> {
     match word {
         "noop" => return Some(Target::Noop),
         "continue" => return Some(Target::Continue),
         "fail" => return Some(Target::Fail),
-        "retry" => {
-            reader.refuse_yet(span, &format!("`{path}: retry`"), "use `retry: { count: …, when: … }` of the task");
-            return None;
-        }
+        "retry" => return Some(Target::Retry),
         _ => {}
     }
     let known = word.parse().ok().and_then(|name: TaskName| names.known.get(&name).copied());
@@ -112,7 +109,7 @@ fn target(reader: &mut Reader<'_>, path: &str, word: &str, span: Span, names: &N
             let words: Vec<&str> = names.listed.iter().map(TaskName::as_str).chain(RESERVED).collect();
             reader
                 .did_you_mean(word, &words)
-                .unwrap_or_else(|| "define the task, or use `noop`, `continue` or `fail`".to_owned())
+                .unwrap_or_else(|| "define the task, or use `noop`, `continue`, `fail` or `retry`".to_owned())
         };
         reader.refuse("unknown_task", span, format!("there is no task {}", quoted(word)), help);
     }

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use proto::{failure::Failure, json::Json};
+use proto::{failure::Failure, id::TaskName, json::Json, work::RunStatus};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Outcome,
-    script::{Expect, ExpectedError},
+    Children, Outcome, Rerun,
+    script::{Expect, ExpectedError, Take},
 };
 
 /// Characters of a value that a message shows.
@@ -27,9 +27,31 @@ pub struct Difference {
     pub got: Option<Value>,
 }
 
-/// Everything in which `outcome` is not as `expect` says.
+/// Everything in which `outcome` is not as `take` expects, and its rerun likewise.
 #[must_use]
-pub fn check(outcome: &Outcome, expect: &Expect) -> Vec<Difference> {
+pub fn check(outcome: &Outcome, take: &Take) -> Vec<Difference> {
+    let mut found = of_run(outcome, &take.expect);
+    if let (Some(rerun), Some(scripted)) = (&outcome.rerun, &take.rerun) {
+        let refused = scripted.take.expect.refused.as_ref();
+        let differences = match rerun.as_ref() {
+            Rerun::Refused(failure) if refused == Some(&failure.code) => Vec::new(),
+            Rerun::Refused(failure) => {
+                vec![of_refusal(refused, Some(format!("{}: {}", failure.code, failure.message)))]
+            }
+            Rerun::Played(_) if refused.is_some() => vec![of_refusal(refused, None)],
+            Rerun::Played(outcome) => check(outcome, &scripted.take),
+        };
+        let within = |difference: Difference| Difference { path: format!("rerun.{}", difference.path), ..difference };
+        found.extend(differences.into_iter().map(within));
+    }
+    found
+}
+
+fn of_refusal(expected: Option<&String>, got: Option<String>) -> Difference {
+    Difference { path: "refused".to_owned(), expected: expected.cloned().map(Value::from), got: got.map(Value::from) }
+}
+
+fn of_run(outcome: &Outcome, expect: &Expect) -> Vec<Difference> {
     let mut found = Differences(Vec::new());
     let text = |text: &str| Value::String(text.to_owned());
     if let Some(status) = expect.status {
@@ -39,8 +61,8 @@ pub fn check(outcome: &Outcome, expect: &Expect) -> Vec<Difference> {
         found.error(error, outcome.error.as_ref());
     }
     if let Some(order) = &expect.order {
-        let names = |order: &[proto::id::TaskName]| order.iter().map(|task| text(task.as_str())).collect::<Vec<_>>();
-        found.order(names(order), names(&outcome.order));
+        let names = |order: &[TaskName]| order.iter().map(|task| text(task.as_str())).collect::<Vec<_>>();
+        found.list("order", names(order), names(&outcome.order));
     }
     if let Some(output) = &expect.output {
         found.compare("output", &value(output), Some(&value(&outcome.output)));
@@ -55,6 +77,7 @@ pub fn check(outcome: &Outcome, expect: &Expect) -> Vec<Difference> {
         let got = outcome.tasks.get(task).map(|task| Value::from(task.attempts));
         found.compare(&format!("attempts.{task}"), &Value::from(*attempts), got.as_ref());
     }
+    found.children(outcome, expect);
     found.0
 }
 
@@ -85,10 +108,29 @@ impl Differences {
         }
     }
 
-    /// The whole order at once: one task too many shifts all the others.
-    fn order(&mut self, expected: Vec<Value>, got: Vec<Value>) {
+    fn children(&mut self, outcome: &Outcome, expect: &Expect) {
+        let none = Children::default();
+        for (name, expected) in &expect.children {
+            let got = outcome.children.get(name).unwrap_or(&none);
+            if let Some(runs) = expected.runs {
+                let path = format!("children.{name}.runs");
+                self.compare(&path, &Value::from(runs), Some(&Value::from(got.statuses.len())));
+            }
+            if let Some(statuses) = &expected.statuses {
+                let words = |list: &[RunStatus]| list.iter().map(|status| Value::from(status.as_str())).collect();
+                self.list(&format!("children.{name}.statuses"), words(statuses), words(&got.statuses));
+            }
+            if let Some(order) = &expected.order {
+                let names = |list: &[TaskName]| list.iter().map(|task| Value::from(task.as_str())).collect();
+                self.list(&format!("children.{name}.order"), names(order), names(&got.order));
+            }
+        }
+    }
+
+    /// The whole list at once: one task too many shifts all the others.
+    fn list(&mut self, path: &str, expected: Vec<Value>, got: Vec<Value>) {
         if expected != got {
-            self.push("order", Some(&Value::Array(expected)), Some(&Value::Array(got)));
+            self.push(path, Some(&Value::Array(expected)), Some(&Value::Array(got)));
         }
     }
 

@@ -3,13 +3,15 @@
 //! It follows the real worker step by step: input and timeout first, then the action, `retry`, every `when`, every
 //! `publish`. Item retries are not played, since a script says how items end for good.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use proto::{
     failure::Failure,
     id::{ItemIndex, KeyName},
     json::Json,
-    outcome::{Acted, Failed, ItemsReport, Listed, Next, OutputReport, Report, Settlement},
+    outcome::{
+        Acted, Called, Failed, ItemsReport, Listed, Next, OutputReport, Report, RunPrepared, Settlement, TaskPrepared,
+    },
     time::Timestamp,
     value::ValueRef,
     work::{Phase, Range, Status, Work},
@@ -21,9 +23,10 @@ use super::{
 };
 use crate::{
     evaluate::{self, RetryDecision},
+    parameters::{self, Coerce},
     program::Program,
     snapshot::Scope,
-    spec::TaskIndex,
+    spec::{TaskIndex, Workflow},
     value::Value,
 };
 
@@ -81,19 +84,93 @@ impl<'a> Worker<'a> {
     pub(super) fn evaluate(&self) -> Performed {
         let task = || self.task().expect("this phase is one of a task");
         let report = match (self.work.key.phase, &self.work.key.task) {
-            (Phase::Prepare, None) => self.vars(),
-            (Phase::Prepare, Some(_)) => evaluate::delay(self.program, task(), &self.scope)
-                .map(|delay| Report::Delay { delay_ms: millis(delay) }),
+            (Phase::Prepare, None) => self.prepared_run(),
+            (Phase::Prepare, Some(_)) => self.prepared_task(task()),
             (Phase::Items, _) => self.listed(task()),
             (Phase::Settle, _) => {
-                let status = self.work.ended.as_ref().map_or(Status::Succeeded, |ended| ended.status);
+                let ended = self.work.ended.as_ref();
+                let status = ended.map_or(Status::Succeeded, |ended| ended.status);
+                if ended.is_some_and(|ended| ended.asks_retry) {
+                    return Performed::at_once(Report::Acted(self.asked(task(), status)));
+                }
                 self.settle(task(), &self.scope.clone().with_status(status), status).map(Report::Settled)
             }
             (Phase::Output, _) => self.output(),
             (Phase::Act, _) => unreachable!("an action has a cue: {}", self.work.key),
         };
-        let report = Some(report.unwrap_or_else(Report::Unable));
-        Performed { report, takes: Duration::ZERO, inputs: Vec::new() }
+        Performed::at_once(report.unwrap_or_else(Report::Unable))
+    }
+
+    /// What the children of a task start with.
+    pub(super) fn call(&self, child: &Workflow) -> Performed {
+        let task = self.task().expect("who calls is a task");
+        let Some(range) = &self.work.range else {
+            let (input, called) = self.called(task, &self.scope, child);
+            return Performed {
+                inputs: vec![input],
+                ..Performed::at_once(called.map_or_else(Report::Unable, Report::Called))
+            };
+        };
+        let values = values::of(&range.values).as_list().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+        let (mut inputs, mut called, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, item) in range.items.iter().zip(values) {
+            let (input, one) = self.called(task, &self.scope.clone().with_item(item.clone(), index), child);
+            inputs.push(input);
+            match one {
+                Ok(one) => called.push((index, one)),
+                Err(failure) => failed.push((index, item, Attempted::failed(failure))),
+            }
+        }
+        let report = ItemsReport { called, ..items_report(failed, Duration::ZERO) };
+        Performed { inputs, ..Performed::at_once(Report::Items(report)) }
+    }
+
+    /// The rendered input of a child, and what that makes of its parameters.
+    fn called(&self, task: TaskIndex, scope: &Scope, child: &Workflow) -> (Option<Json>, Result<Called, Failure>) {
+        let name = &self.program.workflow().task(task).name;
+        let input = match evaluate::input(self.program, task, scope).and_then(|input| json("input", &input)) {
+            Ok(input) => input,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let given: BTreeMap<String, Json> = input.parse().unwrap_or_default();
+        let parameters = parameters::check(child, given, Coerce::AsGiven).map_err(|problems| {
+            let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
+            Failure::new("parameters_invalid", messages.join("; ")).at(name)
+        });
+        let called = parameters.and_then(|parameters| {
+            let inline = |(name, json)| (name, ValueRef::Inline(json));
+            let timeout_ms = evaluate::timeout(self.program, task, scope)?.map(millis);
+            Ok(Called { parameters: parameters.into_iter().map(inline).collect(), timeout_ms })
+        });
+        (Some(input), called)
+    }
+
+    /// What follows the end of a child run.
+    fn asked(&self, task: TaskIndex, status: Status) -> Acted {
+        let scope = self.scope.clone().with_status(status);
+        let retries = self.work.retries;
+        let (status, scope, failure) = match self.decided(task, &scope, status) {
+            Ok(RetryDecision::Again(delay)) => {
+                let next = Next::Retry { delay_ms: millis(delay) };
+                return Acted { status, result: ValueRef::null(), failure: None, next, busy_ms: 0 };
+            }
+            Ok(RetryDecision::Done) => (status, scope, None),
+            Ok(RetryDecision::Exhausted) => self.fails(scope, exhausted(retries)),
+            Err(failure) => self.fails(scope, failure),
+        };
+        let next = self.settle(task, &scope, status).map_or_else(Next::Unable, Next::Settled);
+        Acted { status, result: ValueRef::null(), failure, next, busy_ms: 0 }
+    }
+
+    /// A child run that did not fail has, as `failure` says.
+    fn fails(&self, scope: Scope, failure: Failure) -> (Status, Scope, Option<Failed>) {
+        let error = Attempted::failed(failure.clone()).error();
+        let failed = Failed { failure, error: values::told(&error) };
+        (Status::Failed, scope.with_failed(error), Some(failed))
+    }
+
+    fn decided(&self, task: TaskIndex, scope: &Scope, status: Status) -> Result<RetryDecision, Failure> {
+        evaluate::retry(self.program, task, scope, status, self.work.retries, NO_JITTER)
     }
 
     /// An attempt of a task without items.
@@ -139,8 +216,10 @@ impl<'a> Worker<'a> {
             (Err(failure), _) => return Tried::failed(failure, None),
             (Ok(input), Err(failure)) => return Tried::failed(failure, Some(input)),
         };
-        if cue.takes > limit.unwrap_or(TIMEOUT) {
-            let limit = limit.unwrap_or(TIMEOUT);
+        // A child takes as long as it takes.
+        let is_child = self.program.workflow().task(task).action().is_none();
+        let limit = limit.or(Some(TIMEOUT).filter(|_| !is_child));
+        if let Some(limit) = limit.filter(|limit| cue.takes > *limit) {
             let message = format!("took longer than its timeout of {}", crate::duration::format(limit));
             let failure = Some(Failure::new("timed_out", message));
             let attempted = Attempted { status: Status::TimedOut, result: Value::null(), failure };
@@ -177,14 +256,10 @@ impl<'a> Worker<'a> {
         if attempted.status == Status::Canceled {
             return None;
         }
-        let (scope, retries) = (attempted.scope(&self.scope), self.work.retries);
-        let failure = match evaluate::retry(self.program, task, &scope, attempted.status, retries, NO_JITTER) {
+        let failure = match self.decided(task, &attempted.scope(&self.scope), attempted.status) {
             Ok(RetryDecision::Again(delay)) => return Some(delay),
             Ok(RetryDecision::Done) => return None,
-            Ok(RetryDecision::Exhausted) => {
-                let message = format!("`retry.when` still held after {retries} retries");
-                Failure::new("retries_exhausted", message)
-            }
+            Ok(RetryDecision::Exhausted) => exhausted(self.work.retries),
             Err(failure) => failure,
         };
         attempted.status = Status::Failed;
@@ -193,8 +268,8 @@ impl<'a> Worker<'a> {
     }
 
     fn settle(&self, task: TaskIndex, scope: &Scope, status: Status) -> Result<Settlement, Failure> {
-        let evaluate::Settled { fired, published } = evaluate::settle(self.program, task, scope, status)?;
-        let mut settlement = Settlement { fired, ..Settlement::default() };
+        let evaluate::Settled { fired, published, retries } = evaluate::settle(self.program, task, scope, status)?;
+        let mut settlement = Settlement { fired, retries, ..Settlement::default() };
         for (key, value) in published {
             let value = json(&format!("workflow.{key}"), &value)?;
             settlement.published.insert(key, ValueRef::Inline(value));
@@ -202,13 +277,20 @@ impl<'a> Worker<'a> {
         Ok(settlement)
     }
 
-    fn vars(&self) -> Result<Report, Failure> {
+    fn prepared_task(&self, task: TaskIndex) -> Result<Report, Failure> {
+        let evaluate::PreparedTask { delay, wait, pool } = evaluate::prepare_task(self.program, task, &self.scope)?;
+        let prepared = TaskPrepared { delay_ms: millis(delay), wait_ms: wait.map(millis), pool };
+        Ok(Report::TaskPrepared(prepared))
+    }
+
+    fn prepared_run(&self) -> Result<Report, Failure> {
         let told = |(name, value): (KeyName, Value)| {
             let value = json(&format!("vars.{name}"), &value)?;
             Ok((name, ValueRef::Inline(value)))
         };
-        let vars = evaluate::vars(self.program, &self.scope)?;
-        vars.into_iter().map(told).collect::<Result<_, Failure>>().map(Report::Vars)
+        let evaluate::PreparedRun { vars, timeout, concurrency } = evaluate::prepare_run(self.program, &self.scope)?;
+        let vars = vars.into_iter().map(told).collect::<Result<_, Failure>>()?;
+        Ok(Report::RunPrepared(RunPrepared { vars, timeout_ms: timeout.map(millis), concurrency }))
     }
 
     fn listed(&self, task: TaskIndex) -> Result<Report, Failure> {
@@ -224,14 +306,23 @@ impl<'a> Worker<'a> {
     }
 }
 
+impl Performed {
+    fn at_once(report: Report) -> Self {
+        Self { report: Some(report), takes: Duration::ZERO, inputs: Vec::new() }
+    }
+}
+
 impl Tried {
     fn failed(failure: Failure, input: Option<Json>) -> Self {
-        let attempted = Attempted { status: Status::Failed, result: Value::null(), failure: Some(failure) };
-        Self { attempted: Some(attempted), takes: Duration::ZERO, input }
+        Self { attempted: Some(Attempted::failed(failure)), takes: Duration::ZERO, input }
     }
 }
 
 impl Attempted {
+    fn failed(failure: Failure) -> Self {
+        Self { status: Status::Failed, result: Value::null(), failure: Some(failure) }
+    }
+
     /// What templates read as `error`.
     fn error(&self) -> Value {
         let Some(failure) = &self.failure else { return Value::null() };
@@ -260,13 +351,16 @@ fn items_report(ended: Vec<(ItemIndex, Value, Attempted)>, busy: Duration) -> It
             continue;
         }
         report.failed.push(index);
-        let fields = [("error", attempted.error()), ("index", Value::from_u64(index.0.into())), ("item", item)];
-        errors.push(Value::from_map(fields.map(|(key, value)| (key.to_owned(), value))));
+        errors.push(values::entry(index, Some(&item), &attempted.error()));
         report.failure = report.failure.or(attempted.failure);
     }
     let array = |values: Vec<Value>| (!values.is_empty()).then(|| values::told(&Value::from_list(values)));
     (report.results, report.errors) = (array(results), array(errors));
     report
+}
+
+fn exhausted(retries: u32) -> Failure {
+    Failure::new("retries_exhausted", format!("`retry.when` still held after {retries} retries"))
 }
 
 /// Whole milliseconds, rounded up: a delay is never shorter than asked for.

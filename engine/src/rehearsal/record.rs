@@ -9,7 +9,10 @@ use proto::{
 
 use super::script::Moment;
 use crate::{
-    machine::fact::{Entry, Fact, Start, What},
+    machine::{
+        Command, News, Step,
+        fact::{Entry, Fact, Start, What},
+    },
     spec::Workflow,
 };
 
@@ -31,20 +34,34 @@ enum Input {
 }
 
 impl Record {
-    /// Writes down what `fact` tells of who leaves, and gives the moments that come by it.
-    pub(super) fn note(&mut self, workflow: &Workflow, fact: &Fact) -> Vec<Moment> {
+    /// Writes down what `fact` tells of who leaves, and gives the moments that come by it. `sent` are the starts of tasks
+    /// that were sent by the same step: what is held back leaves later.
+    pub(super) fn note(&mut self, workflow: &Workflow, fact: &Fact, sent: &BTreeSet<Instance>) -> Vec<Moment> {
         let mut moments = Vec::new();
+        if let What::Ended(ended) = &fact.what {
+            moments.push(Moment::After(self.names[&ended.instance].clone()));
+        }
+        for start in starts(fact) {
+            self.names.insert(start.instance, workflow.task(start.task).name.clone());
+            self.enters(start.instance, start.stage, sent, &mut moments);
+        }
         match &fact.what {
-            What::Begun { starts, .. } => starts.iter().for_each(|start| self.starts(workflow, start, &mut moments)),
-            What::Entered { instance, stage } => self.enters(*instance, *stage, &mut moments),
-            What::Ended(ended) => {
-                moments.push(Moment::After(self.names[&ended.instance].clone()));
-                let joins = ended.arrivals.iter().filter_map(|arrival| arrival.starts.as_ref());
-                let mut starts: Vec<&Start> = ended.starts.iter().chain(joins).collect();
-                starts.sort_by_key(|start| start.instance);
-                starts.into_iter().for_each(|start| self.starts(workflow, start, &mut moments));
-            }
+            What::Entered { instance, stage } => self.enters(*instance, *stage, sent, &mut moments),
+            What::Released { instance } => self.enters(*instance, Entry::Act, sent, &mut moments),
+            What::Called { instance, .. } => moments.push(Moment::During(self.names[instance].clone())),
             What::Accepted(_)
+            | What::Due
+            | What::Admitted
+            | What::Begun { .. }
+            | What::Prepared { .. }
+            | What::Signaled { .. }
+            | What::Received { .. }
+            | What::Claimed { .. }
+            | What::ItemEnded { .. }
+            | What::Reopened { .. }
+            | What::Ended(_)
+            | What::Pausing { .. }
+            | What::Resuming
             | What::Listed { .. }
             | What::Ranged { .. }
             | What::Reported { .. }
@@ -55,21 +72,38 @@ impl Record {
             | What::Failing { .. }
             | What::Canceling { .. }
             | What::Concluding
+            | What::Finalizing { .. }
             | What::Finished { .. } => {}
         }
         moments
     }
 
-    fn starts(&mut self, workflow: &Workflow, start: &Start, moments: &mut Vec<Moment>) {
-        self.names.insert(start.instance, workflow.task(start.task).name.clone());
-        self.enters(start.instance, start.stage, moments);
+    /// Writes down how a run begins that is run again. Its facts are copies, and nothing in them leaves anew; what it
+    /// starts by `step` was announced.
+    pub(super) fn take_up(&mut self, workflow: &Workflow, step: &Step, sent: &BTreeSet<Instance>) {
+        let known: Vec<&Start> = step.facts.iter().flat_map(starts).collect();
+        for start in &known {
+            self.names.insert(start.instance, workflow.task(start.task).name.clone());
+        }
+        for command in &step.commands {
+            let Command::Announce(News::TaskStarted(name)) = command else { continue };
+            let is_it = |start: &&&Start| workflow.task(start.task).name == *name;
+            let gone = known.iter().filter(is_it).rev().find(|start| {
+                (start.stage == Entry::Pass || sent.contains(&start.instance)) && !self.left.contains(&start.instance)
+            });
+            if let Some(start) = gone {
+                self.left.insert(start.instance);
+                self.order.push(name.clone());
+            }
+        }
     }
 
     /// Only the first time counts. What the machine ends by itself no worker sees: its moments come here.
-    fn enters(&mut self, instance: Instance, stage: Entry, moments: &mut Vec<Moment>) {
+    fn enters(&mut self, instance: Instance, stage: Entry, sent: &BTreeSet<Instance>, moments: &mut Vec<Moment>) {
         let name = &self.names[&instance];
         match stage {
-            Entry::Prepare | Entry::Delay(_) => return,
+            Entry::Prepare | Entry::Wait(_) | Entry::Delay(_) => return,
+            Entry::List | Entry::Act if !sent.contains(&instance) => return,
             Entry::List | Entry::Act => {}
             Entry::Pass => moments.extend([Moment::Before(name.clone()), Moment::During(name.clone())]),
         }
@@ -109,4 +143,43 @@ impl Record {
         };
         self.inputs.iter().map(|(task, input)| (task.clone(), whole(input))).collect()
     }
+}
+
+/// What tasks `fact` starts, in their order.
+fn starts(fact: &Fact) -> Vec<&Start> {
+    let mut starts: Vec<&Start> = match &fact.what {
+        What::Begun { starts, .. } => starts.iter().collect(),
+        What::Ended(ended) => {
+            let joins = ended.arrivals.iter().filter_map(|arrival| arrival.starts.as_ref());
+            ended.starts.iter().chain(joins).collect()
+        }
+        What::Finalizing { start, .. } => vec![start],
+        What::Accepted(_)
+        | What::Due
+        | What::Admitted
+        | What::Prepared { .. }
+        | What::Entered { .. }
+        | What::Released { .. }
+        | What::Claimed { .. }
+        | What::Signaled { .. }
+        | What::Received { .. }
+        | What::Called { .. }
+        | What::ItemEnded { .. }
+        | What::Reopened { .. }
+        | What::Pausing { .. }
+        | What::Resuming
+        | What::Listed { .. }
+        | What::Ranged { .. }
+        | What::Reported { .. }
+        | What::Woken { .. }
+        | What::Retrying { .. }
+        | What::Returned { .. }
+        | What::Settling { .. }
+        | What::Failing { .. }
+        | What::Canceling { .. }
+        | What::Concluding
+        | What::Finished { .. } => Vec::new(),
+    };
+    starts.sort_by_key(|start| start.instance);
+    starts
 }

@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use proto::{
     failure::Failure,
-    id::{KeyName, TaskName},
+    id::{KeyName, TaskName, WorkflowName},
     json::Json,
     time::Timestamp,
+    value::ValueRef,
     work::{RunStatus, Status},
 };
+
+use crate::duration;
 
 /// A script, checked against the workflow that it is for: [`crate::parse::script()`] reads it.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,14 +26,35 @@ pub struct Script {
     pub secrets: BTreeMap<String, String>,
     /// When the run is accepted, by the clock of the rehearsal.
     pub now: Timestamp,
-    /// By task, in the order of dispatch. When they are used up, actions succeed with null.
-    pub outcomes: BTreeMap<TaskName, Vec<Scripted>>,
-    /// What happens to the run from outside, in the order of the file where several happen at one moment.
-    pub events: Vec<Event>,
-    /// What is expected of the run.
+    /// It begins no sooner than then.
+    pub start_at: Option<Timestamp>,
+    /// What its context begins with, by path.
+    pub imported: BTreeMap<String, ValueRef>,
+    /// How it goes.
+    pub take: Take,
+}
+
+/// How a run goes: once for the script, and once for each time that it is run again.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Take {
+    /// What happens in the run itself.
+    pub part: Part,
+    /// What happens in its child runs, by their workflow.
+    pub children: BTreeMap<WorkflowName, Part>,
+    /// What is expected of it.
     pub expect: Expect,
     /// What becomes of it when it is run again.
-    pub rerun: Option<Rerun>,
+    pub rerun: Option<Box<Rerun>>,
+}
+
+/// What happens in the runs of one workflow.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Part {
+    /// By task, in the order of dispatch. When they are used up, actions succeed with null. A task that runs a workflow
+    /// and is named here runs no child: it ends as this says.
+    pub outcomes: BTreeMap<TaskName, Vec<Scripted>>,
+    /// What happens from outside to each run, in the order of the file where several happen at one moment.
+    pub events: Vec<Event>,
 }
 
 /// An entry of `outcomes`.
@@ -83,6 +107,8 @@ pub struct Event {
 pub enum Moment {
     /// The run was accepted and nothing of it has begun.
     Start,
+    /// So long after it was accepted, after all else that comes then.
+    Clock(Duration),
     /// Work of the task is on its way, and no worker has begun it.
     Before(TaskName),
     /// A worker has begun the task's action.
@@ -110,6 +136,8 @@ pub enum Act {
     Signal {
         /// Which.
         name: KeyName,
+        /// By which a repeated one is known.
+        id: Option<String>,
         /// What comes along.
         payload: Json,
     },
@@ -134,6 +162,21 @@ pub struct Expect {
     pub tasks: BTreeMap<TaskName, TaskStatus>,
     /// Attempts of some tasks: of the last start of each.
     pub attempts: BTreeMap<TaskName, u32>,
+    /// Child runs, by their workflow.
+    pub children: BTreeMap<WorkflowName, ExpectedChildren>,
+    /// The code by which the rerun is refused.
+    pub refused: Option<String>,
+}
+
+/// What is expected of the child runs of one workflow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ExpectedChildren {
+    /// How many there are.
+    pub runs: Option<usize>,
+    /// How they ended, in the order in which they started.
+    pub statuses: Option<Vec<RunStatus>>,
+    /// [`super::Children::order`].
+    pub order: Option<Vec<TaskName>>,
 }
 
 /// What is expected of a run's error.
@@ -165,10 +208,8 @@ pub enum TaskStatus {
 pub struct Rerun {
     /// From where on.
     pub from: RerunFrom,
-    /// As those of the script.
-    pub outcomes: BTreeMap<TaskName, Vec<Scripted>>,
-    /// What is expected of the new run.
-    pub expect: Expect,
+    /// How the new run goes.
+    pub take: Take,
 }
 
 /// From where on a run is run again.
@@ -226,6 +267,7 @@ impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Start => f.write_str("at start"),
+            Self::Clock(after) => write!(f, "at {}", duration::format(*after)),
             Self::Before(task) => write!(f, "before {task}"),
             Self::During(task) => write!(f, "during {task}"),
             Self::After(task) => write!(f, "after {task}"),

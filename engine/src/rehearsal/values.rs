@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use proto::{
     failure::Failure,
+    id::ItemIndex,
     json::Json,
     limits::ITEM_BYTES_MAX,
     manifest::ManifestRef,
     outcome::ItemsPart,
-    value::{List, ValueRef},
+    value::{Form, List, ValueRef},
 };
 
 use crate::{snapshot::Snapshot, value::Value};
@@ -83,11 +84,18 @@ pub(super) fn items(parts: &[ItemsPart]) -> Vec<Json> {
 
 /// The list that parts hold; the values of ignored items are not in it.
 fn join(list: &List) -> Value {
+    let source: Vec<Value> = list.source.iter().flat_map(|(_, values)| all(values)).collect();
     let mut sparse = BTreeMap::new();
     for part in &list.parts {
-        let values = read(&part.values);
-        let values = values.as_list().into_iter().flatten();
         let ignored: Vec<_> = part.ignored.iter().collect();
+        let values = match part.form {
+            Form::Array => all(&part.values),
+            Form::Each => part.items.iter().map(|_| read(&part.values)).collect(),
+            Form::Error => {
+                let error = read(&part.values);
+                part.items.iter().map(|index| entry(index, source.get(index.0 as usize), &error)).collect()
+            }
+        };
         let counted = part.items.iter().zip(values).filter(|(index, _)| !ignored.contains(index));
         sparse.extend(counted.map(|(index, value)| (index.0, value)));
     }
@@ -96,4 +104,15 @@ fn join(list: &List) -> Value {
         Some(places) => (0..places).map(&mut place).collect(),
         None => sparse.into_values().collect(),
     })
+}
+
+fn all(values: &ValueRef) -> Vec<Value> {
+    read(values).as_list().into_iter().flatten().collect()
+}
+
+/// An entry of `item_errors`.
+pub(super) fn entry(index: ItemIndex, item: Option<&Value>, error: &Value) -> Value {
+    let item = item.cloned().unwrap_or_else(Value::null);
+    let fields = [("error", error.clone()), ("index", Value::from_u64(index.0.into())), ("item", item)];
+    Value::from_map(fields.map(|(key, value)| (key.to_owned(), value)))
 }

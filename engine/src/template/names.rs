@@ -59,12 +59,16 @@ pub enum Purpose {
     Vars,
     /// One of the run's `output`.
     Output,
-    /// A task's `delay`.
+    /// The run's `timeout` or `concurrency`.
+    Limits,
+    /// What must be known before a task is sent: its `delay`, its `pool`, how long it waits for a signal.
     Delay,
     /// `with_items`, `concurrency` or `tolerate`.
     Items,
     /// A task's `input`.
     Input,
+    /// The `input` of a task that runs a workflow: the parameters of its child, which are stored.
+    Parameters,
     /// A task's `timeout`.
     Timeout,
     /// One of `retry.*`.
@@ -106,6 +110,10 @@ impl Place {
                 code: "item_outside_items",
                 reason: "is known only in `input`, `timeout` and `retry` of a task with `with_items`",
             }),
+            "secrets" if self.purpose == Purpose::Parameters => Some(Refusal {
+                code: "secret_outside_input",
+                reason: "cannot be handed to a child run, whose parameters are stored: read it in the child's own tasks",
+            }),
             "secrets" if self.purpose != Purpose::Input => {
                 Some(Refusal { code: "secret_outside_input", reason: "can be read in `input` only" })
             }
@@ -127,7 +135,9 @@ impl Place {
     }
 
     fn is_per_item(self) -> bool {
-        self.has_items && matches!(self.purpose, Purpose::Input | Purpose::Timeout | Purpose::Retry)
+        let is_of_item =
+            matches!(self.purpose, Purpose::Input | Purpose::Parameters | Purpose::Timeout | Purpose::Retry);
+        self.has_items && is_of_item
     }
 }
 

@@ -7,8 +7,8 @@ use leveret_engine::{
     program::{Program, TemplateProblem},
     snapshot::{Scope, Snapshot},
     spec::{
-        Backoff, DurationField, Field, Items, Node, OutcomeTest, Retry, SiteId, Span, Target, Task, TaskIndex, Text,
-        Transition, When, Workflow,
+        Backoff, Call, DurationField, Field, Items, Node, OnItemError, OnLost, OutcomeTest, Pool, Retry, SiteId, Span,
+        Target, Task, TaskIndex, Text, Transition, When, Workflow,
     },
     value::Value,
 };
@@ -22,6 +22,10 @@ pub struct Build {
 impl Build {
     pub fn new() -> Self {
         let workflow = Workflow {
+            timeout: None,
+            concurrency: None,
+            exclusive: Vec::new(),
+            finally: None,
             name: "test".parse().expect("valid"),
             version: None,
             description: None,
@@ -69,9 +73,11 @@ impl Build {
         self.workflow.tasks.push(Task {
             name: name.parse().expect("valid"),
             span: Span::default(),
-            action: "core.noop".to_owned(),
+            call: Call::Action("core.noop".to_owned()),
+            wait_for: None,
+            on_lost: OnLost::Retry,
             input,
-            pool: "default".parse().expect("valid"),
+            pool: Pool::Named("default".parse().expect("valid")),
             join: None,
             items: None,
             retry: None,
@@ -96,7 +102,7 @@ impl Build {
         let list = self.field(&self.name("with_items"), list);
         let concurrency = concurrency.map(|json| self.field(&self.name("concurrency"), json));
         let tolerate = tolerate.map(|json| self.field(&self.name("tolerate"), json));
-        self.last().items = Some(Items { list, concurrency, tolerate });
+        self.last().items = Some(Items { list, concurrency, tolerate, on_error: OnItemError::Continue });
         self
     }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use leveret_engine::{
     lint::{self, Actions},
-    machine::{self, Command, Input, Now, Run, fact::Accepted},
+    machine::{self, Command, Input, Now, Run, Signal, Timer, fact::Accepted},
     program::Program,
     spec::{TaskIndex, Workflow},
 };
@@ -25,8 +25,14 @@ use proto::{
 /// Whether a condition holds for an outcome, when what nobody can know beforehand comes out as said.
 type Holds = fn(Status, bool) -> bool;
 
-/// A transition: its condition, which key it publishes, and where it leads.
-type Transition = (usize, Option<usize>, Vec<usize>);
+/// A transition.
+struct Transition {
+    condition: usize,
+    publishes: Option<usize>,
+    to: Vec<usize>,
+    /// Whether it starts its own task again.
+    again: bool,
+}
 
 /// Conditions, as a file says them and as they are.
 const CONDITIONS: [(&str, Holds); 8] = [
@@ -43,7 +49,10 @@ const CONDITIONS: [(&str, Holds); 8] = [
 ];
 const KEYS: [&str; 3] = ["k0", "k1", "k2"];
 const JOINS: [&str; 5] = ["", "", "    join: all\n", "    join: 1\n", "    join: 2\n"];
+const WAITS: [&str; 6] =
+    ["", "", "", "", "    wait_for: { signal: s }\n", "    wait_for: { signal: s, timeout: 1m }\n"];
 const ENDS: [Status; 4] = [Status::Succeeded, Status::Succeeded, Status::Failed, Status::TimedOut];
+const SIGNAL: &str = "signal.s";
 const STEPS_MAX: usize = 120;
 
 #[derive(Clone, Debug)]
@@ -52,11 +61,13 @@ struct Way {
     publishes: Option<usize>,
     /// Tasks after the first, modulo their number.
     to: Vec<usize>,
+    again: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Knot {
     join: usize,
+    waits: usize,
     /// From which task before it an edge comes, so that few graphs have parts that nothing reaches.
     from: usize,
     from_condition: usize,
@@ -73,29 +84,32 @@ struct Event {
 
 fn way() -> impl Strategy<Value = Way> {
     let to = prop::collection::vec(0..8usize, 1..3);
-    (0..CONDITIONS.len(), prop::option::weighted(0.6, 0..KEYS.len()), to).prop_map(|(condition, publishes, to)| Way {
+    let publishes = prop::option::weighted(0.6, 0..KEYS.len());
+    (0..CONDITIONS.len(), publishes, to, prop::bool::weighted(0.2)).prop_map(|(condition, publishes, to, again)| Way {
         condition,
         publishes,
         to,
+        again,
     })
 }
 
 fn knots() -> impl Strategy<Value = Vec<Knot>> {
-    let knot = (0..JOINS.len(), 0..8usize, 0..CONDITIONS.len(), prop::collection::vec(way(), 0..2))
-        .prop_map(|(join, from, from_condition, ways)| Knot { join, from, from_condition, ways });
+    let waits = 0..WAITS.len();
+    let knot = (0..JOINS.len(), waits, 0..8usize, 0..CONDITIONS.len(), prop::collection::vec(way(), 0..2))
+        .prop_map(|(join, waits, from, from_condition, ways)| Knot { join, waits, from, from_condition, ways });
     prop::collection::vec(knot, 2..7)
 }
 
 /// Few tasks that succeed or fail, of which the last joins two: where lint says that they exclude each other.
 fn forks() -> impl Strategy<Value = Vec<Knot>> {
-    let decided =
-        || (0..3usize, 0..8usize).prop_map(|(condition, to)| Way { condition, publishes: None, to: vec![to] });
+    let one = |condition, to| Way { condition, publishes: None, to: vec![to], again: false };
+    let decided = move || (0..3usize, 0..8usize).prop_map(move |(condition, to)| one(condition, to));
     let knot = (0..8usize, 0..3usize, prop::collection::vec(decided(), 1..3))
-        .prop_map(|(from, from_condition, ways)| Knot { join: 0, from, from_condition, ways });
-    (prop::collection::vec(knot, 4..6), 0..8usize, 0..8usize).prop_map(|(mut knots, one, other)| {
+        .prop_map(|(from, from_condition, ways)| Knot { join: 0, waits: 0, from, from_condition, ways });
+    (prop::collection::vec(knot, 4..6), 0..8usize, 0..8usize).prop_map(move |(mut knots, first, other)| {
         let count = knots.len();
-        let join = Knot { join: 2, from: one % count, from_condition: 0, ways: Vec::new() };
-        knots[other % count].ways.push(Way { condition: 0, publishes: None, to: vec![count - 1] });
+        let join = Knot { join: 2, waits: 0, from: first % count, from_condition: 0, ways: Vec::new() };
+        knots[other % count].ways.push(one(0, count - 1));
         knots.push(join);
         knots
     })
@@ -119,11 +133,16 @@ fn transitions(knots: &[Knot]) -> Vec<Vec<Transition>> {
                 to.dedup();
                 to
             };
-            knot.ways.iter().map(|way| (way.condition, way.publishes, to(way))).collect()
+            let transition = |way: &Way| {
+                let Way { condition, publishes, again, .. } = *way;
+                Transition { condition, publishes, to: to(way), again }
+            };
+            knot.ways.iter().map(transition).collect()
         })
         .collect();
     for (at, knot) in knots.iter().enumerate().skip(1) {
-        all[knot.from % at].push((knot.from_condition, Some(at % KEYS.len()), vec![at]));
+        let (condition, publishes) = (knot.from_condition, Some(at % KEYS.len()));
+        all[knot.from % at].push(Transition { condition, publishes, to: vec![at], again: false });
     }
     all
 }
@@ -131,26 +150,28 @@ fn transitions(knots: &[Knot]) -> Vec<Vec<Transition>> {
 /// The file, and which task and path each of its lines reads.
 fn file(knots: &[Knot]) -> (String, HashMap<usize, (usize, String)>) {
     let all = transitions(knots);
-    let published: HashSet<usize> = all.iter().flatten().filter_map(|(_, key, _)| *key).collect();
+    let published: HashSet<usize> = all.iter().flatten().filter_map(|transition| transition.publishes).collect();
+    let waits = knots.iter().any(|knot| !WAITS[knot.waits].is_empty());
     let mut source = "name: law\ntasks:\n".to_owned();
     let mut lines = HashMap::new();
     for (at, knot) in knots.iter().enumerate() {
         let join = if at == 0 { "" } else { JOINS[knot.join] };
-        source.push_str(&format!("  t{at}:\n    action: core.echo\n{join}    input:\n"));
+        source.push_str(&format!("  t{at}:\n    action: core.echo\n{join}{}    input:\n", WAITS[knot.waits]));
         let keys = KEYS
             .iter()
             .enumerate()
             .filter(|(key, _)| published.contains(key))
             .map(|(_, key)| format!("workflow.{key}"));
         let tasks = (0..knots.len()).flat_map(|task| [format!("task.t{task}.result"), format!("task.t{task}.error")]);
-        for path in keys.chain(tasks) {
+        for path in keys.chain(tasks).chain(waits.then(|| SIGNAL.to_owned())) {
             lines.insert(source.lines().count() + 1, (at, path.clone()));
             source.push_str(&format!("      {}: \"{{{{ {path} }}}}\"\n", path.replace('.', "_")));
         }
         source.push_str("    next:\n");
-        for (condition, key, to) in &all[at] {
-            let publish = key.map(|key| format!(", publish: {{ {}: {at} }}", KEYS[key])).unwrap_or_default();
-            let to: Vec<String> = to.iter().map(|to| format!("t{to}")).collect();
+        for Transition { condition, publishes, to, again } in &all[at] {
+            let publish = publishes.map(|key| format!(", publish: {{ {}: {at} }}", KEYS[key])).unwrap_or_default();
+            let to = to.iter().map(|to| format!("t{to}")).chain(again.then(|| "retry".to_owned()));
+            let to: Vec<String> = to.collect();
             source.push_str(&format!(
                 "      - {{ when: {:?}, do: [{}]{publish} }}\n",
                 CONDITIONS[*condition].0,
@@ -195,13 +216,28 @@ fn check(knots: &[Knot], events: &[Event]) -> TestCaseResult {
     let mut stage = Stage::of(spec);
     for event in events {
         stage.open.retain(|key| key.phase != Phase::Output);
-        if stage.open.is_empty() {
-            break;
+        if stage.open.is_empty() || event.coins & 7 == 0 {
+            // Whoever waits gets what it waits for, or waits in vain.
+            match stage.timers.pop_first().filter(|_| event.coins & 8 == 0) {
+                Some((timer, due)) => stage.wake(spec, timer, due),
+                None => stage.signal(spec),
+            }
+            if stage.open.is_empty() && stage.signals > STEPS_MAX / 2 {
+                break;
+            }
+            continue;
         }
         let key = stage.open.remove(event.which % stage.open.len());
         let task = key.task.as_ref().and_then(|(name, _)| spec.find(name)).expect("work of a task");
-        check_work(&claims, spec, &stage.run, &key, task, &source)?;
-        let report = acted(knots, task, *event);
+        let report = match key.phase {
+            Phase::Act => {
+                check_work(&claims, spec, &stage.run, &key, task, &source)?;
+                acted(knots, task, *event)
+            }
+            // It has waited in vain.
+            Phase::Settle => Report::Settled(settlement(knots, task, Status::TimedOut, event.coins)),
+            Phase::Prepare | Phase::Items | Phase::Output => unreachable!("{key}"),
+        };
         stage.feed(spec, Input::Report(key, report));
     }
     if stage.run.status() == RunStatus::Succeeded {
@@ -226,7 +262,9 @@ fn check_work(
     }
     let keys = KEYS.map(|key| format!("workflow.{key}")).into_iter();
     let tasks = (0..spec.tasks.len()).flat_map(|task| [format!("task.t{task}.result"), format!("task.t{task}.error")]);
-    for path in keys.chain(tasks).filter(|path| source.contains(&format!("{{{{ {path} }}}}"))) {
+    for path in
+        keys.chain(tasks).chain([SIGNAL.to_owned()]).filter(|path| source.contains(&format!("{{{{ {path} }}}}")))
+    {
         let is_there = run.manifest(spec, key, [path.as_str()]).contains_key(&path);
         match claims.paths.get(&(at, path.clone())) {
             Some(&"undefined_here") => prop_assert!(!is_there, "t{} has {}\n{}", at, path, source),
@@ -242,16 +280,16 @@ fn value(json: &str) -> ValueRef {
     ValueRef::Inline(Json::canonical(json.as_bytes()).expect("JSON"))
 }
 
-/// How a worker would report on it.
-fn acted(knots: &[Knot], task: TaskIndex, event: Event) -> Report {
+/// The transitions of `task` that fire.
+fn settlement(knots: &[Knot], task: TaskIndex, status: Status, coins: u8) -> Settlement {
     let at = usize::from(task.0);
-    let status = ENDS[event.status];
-    let mut settlement = Settlement { fired: Vec::new(), published: BTreeMap::new() };
+    let mut settlement = Settlement { fired: Vec::new(), published: BTreeMap::new(), retries: None };
     let own = &transitions(knots)[at];
-    for (position, (condition, key, _)) in own.iter().enumerate() {
-        if CONDITIONS[*condition].1(status, event.coins >> (position % 8) & 1 == 1) {
+    for (position, Transition { condition, publishes, again, .. }) in own.iter().enumerate() {
+        if CONDITIONS[*condition].1(status, coins >> (position % 8) & 1 == 1) {
             settlement.fired.push(u16::try_from(position).expect("few"));
-            if let Some(key) = key {
+            settlement.retries = settlement.retries.or(again.then_some(2));
+            if let Some(key) = publishes {
                 let key: KeyName = KEYS[*key].parse().expect("valid");
                 settlement.published.insert(key, value(&at.to_string()));
             }
@@ -260,6 +298,13 @@ fn acted(knots: &[Knot], task: TaskIndex, event: Event) -> Report {
     if own.is_empty() && status != Status::Succeeded {
         settlement.fired.push(0);
     }
+    settlement
+}
+
+/// How a worker would report on it.
+fn acted(knots: &[Knot], task: TaskIndex, event: Event) -> Report {
+    let status = ENDS[event.status];
+    let settlement = settlement(knots, task, status, event.coins);
     let failed = || Failed {
         failure: Failure::new("broke", "it broke"),
         error: value(r#"{"code":"broke","message":"it broke"}"#),
@@ -272,12 +317,12 @@ fn acted(knots: &[Knot], task: TaskIndex, event: Event) -> Report {
 struct Stage {
     run: Run,
     open: Vec<WorkKey>,
+    timers: BTreeMap<Timer, Timestamp>,
+    now: Timestamp,
+    /// How many came.
+    signals: usize,
     /// Every task that was sent to a worker.
     ran: HashSet<usize>,
-}
-
-fn now() -> Now {
-    Now { at: Timestamp::from_millis(1_000_000), flights_max: 8 }
 }
 
 impl Stage {
@@ -290,16 +335,35 @@ impl Stage {
             labels: BTreeMap::new(),
             prepare: false,
             reply: None,
+            start_at: None,
+            exclusive: None,
+            parent: None,
+            children: BTreeMap::new(),
+            ancestor: None,
+            imported: BTreeMap::new(),
         };
-        let (run, step) = machine::accept(spec, accepted, now());
-        let mut stage = Self { run, open: Vec::new(), ran: HashSet::new() };
+        let now = Timestamp::from_millis(1_000_000);
+        let (run, step) = machine::accept(spec, accepted, Now { at: now, flights_max: 8 });
+        let mut stage = Self { run, open: Vec::new(), timers: BTreeMap::new(), now, signals: 0, ran: HashSet::new() };
         stage.take(spec, step.commands);
         stage
     }
 
     fn feed(&mut self, spec: &Workflow, input: Input) {
-        let step = machine::step(spec, &mut self.run, input, now());
+        let now = Now { at: self.now, flights_max: 8 };
+        let step = machine::step(spec, &mut self.run, input, now);
         self.take(spec, step.commands);
+    }
+
+    fn wake(&mut self, spec: &Workflow, timer: Timer, due: Timestamp) {
+        self.now = self.now.max(due);
+        self.feed(spec, Input::Timer(timer));
+    }
+
+    fn signal(&mut self, spec: &Workflow) {
+        self.signals += 1;
+        let name: KeyName = "s".parse().expect("valid");
+        self.feed(spec, Input::Signal(Signal { name, id: None, payload: value("1") }));
     }
 
     fn take(&mut self, spec: &Workflow, commands: Vec<Command>) {
@@ -311,7 +375,18 @@ impl Stage {
                     self.open.push(key);
                 }
                 Command::Continue => self.feed(spec, Input::Continue),
-                Command::Arm(..) | Command::Disarm(_) | Command::Broadcast(_) | Command::Announce(_) => {}
+                Command::Arm(timer, due) => {
+                    self.timers.insert(timer, due);
+                }
+                Command::Disarm(timer) => {
+                    self.timers.remove(&timer);
+                }
+                Command::Broadcast(_)
+                | Command::Announce(_)
+                | Command::Spawn(_)
+                | Command::Child(..)
+                | Command::Parent(_)
+                | Command::Enqueue(_) => {}
             }
         }
     }

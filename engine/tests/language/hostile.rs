@@ -123,11 +123,11 @@ fn check_workflow(workflow: &Workflow) {
     assert!(!workflow.entries.is_empty());
     for (index, task) in workflow.indexed() {
         assert_eq!(workflow.find(&task.name), Some(index));
-        assert_eq!(workflow.entries.contains(&index), task.inbound.is_empty());
+        assert_eq!(workflow.entries.contains(&index), task.inbound.is_empty() && workflow.finally != Some(index));
         for target in task.next.iter().flat_map(|transition| &transition.targets) {
             match target {
                 Target::Task(to) => assert!(workflow.task(*to).inbound.contains(&index)),
-                Target::Noop | Target::Continue | Target::Fail => {}
+                Target::Noop | Target::Continue | Target::Fail | Target::Retry => {}
             }
         }
     }

@@ -13,7 +13,7 @@ use leveret_engine::{
 use serde_json::json;
 
 /// Actions as workers have them, with what matters here of their inputs.
-fn actions() -> Actions {
+pub(super) fn actions() -> Actions {
     let object = |properties: serde_json::Value, required: &[&str]| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
     let duration = json!({ "type": ["number", "string"], "minimum": 0 });
     let scalar = json!({ "type": ["string", "number", "boolean"] });

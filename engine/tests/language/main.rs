@@ -2,10 +2,12 @@
 
 mod agreement;
 mod broken;
+mod codes;
 mod hostile;
 
 mod lint;
 mod parameters;
+mod together;
 mod valid;
 
 use std::{fmt::Write, fs, path::PathBuf};

@@ -5,7 +5,8 @@ use std::{fmt::Write, time::Duration};
 use leveret_engine::{
     parse::parse,
     spec::{
-        Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Retry, Target, Task, TaskIndex, When, Workflow,
+        Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Pool, Retry, Target, Task, TaskIndex, When,
+        Workflow,
     },
 };
 
@@ -36,10 +37,17 @@ fn fields(workflow: &Workflow) -> Vec<&Field> {
         }
     }
     let mut fields: Vec<&Field> = workflow.vars.iter().map(|(_, field)| field).collect();
+    fields.extend(duration(workflow.timeout.as_ref()).into_iter().chain(&workflow.concurrency));
     for task in &workflow.tasks {
         fields.push(&task.input);
         fields.extend([duration(task.timeout.as_ref()), duration(task.delay.as_ref())].into_iter().flatten());
-        if let Some(Items { list, concurrency, tolerate }) = &task.items {
+        let wait_for = task.wait_for.as_ref();
+        fields.extend(wait_for.and_then(|wait_for| duration(wait_for.timeout.as_ref())));
+        fields.extend(match &task.pool {
+            Pool::Evaluated(field) => Some(field),
+            Pool::Named(_) => None,
+        });
+        if let Some(Items { list, concurrency, tolerate, on_error: _ }) = &task.items {
             fields.push(list);
             fields.extend([concurrency.as_ref(), tolerate.as_ref()].into_iter().flatten());
         }
@@ -127,7 +135,7 @@ fn the_example_of_the_language_is_read() {
 fn the_tasks_of_the_example_are_read() {
     let workflow = read("check_fleet.yaml");
     let probe = &workflow.tasks[0];
-    assert_eq!((probe.name.as_str(), probe.action.as_str(), probe.pool.as_str()), ("probe", "http.request", "default"));
+    assert_eq!((probe.name.as_str(), probe.action(), pool(probe)), ("probe", Some("http.request"), Some("default")));
     let retry = probe.retry.as_ref().expect("there");
     assert_eq!(retry.count.literal().map(|json| json.as_str()), Some("3"));
     assert!(matches!(retry.delay, Some(DurationField::Known(delay)) if delay == Duration::from_millis(500)));
@@ -150,7 +158,7 @@ fn every_key_has_its_meaning() {
     let named = &workflow.parameters[2];
     assert_eq!((named.schema.as_str().contains(r#""required":["name"]"#), named.required), (true, false));
     let start = task(&workflow, "start");
-    assert_eq!(start.action, "core.noop");
+    assert_eq!(start.action(), Some("core.noop"));
     assert_eq!(start.input.literal().map(|json| json.as_str()), Some("{}"));
     let either = OutcomeTest::Or(Box::new(OutcomeTest::Failed), Box::new(OutcomeTest::TimedOut));
     assert!(matches!(&start.next[1].when, When::Outcome(test) if *test == either));
@@ -161,7 +169,7 @@ fn every_key_has_its_meaning() {
     let left = task(&workflow, "left");
     assert!(matches!(left.timeout, Some(DurationField::Known(timeout)) if timeout == Duration::from_secs(90)));
     assert!(matches!(left.delay, Some(DurationField::Evaluated(_))));
-    assert_eq!(left.pool.as_str(), "heavy.pool-1");
+    assert_eq!(pool(left), Some("heavy.pool-1"));
     let retry = task(&workflow, "right").retry.as_ref().expect("there");
     assert_eq!((retry.backoff, retry.jitter), (Backoff::Linear, false));
     assert!(matches!(retry.delay, Some(DurationField::Known(delay)) if delay == Duration::from_millis(1500)));
@@ -207,4 +215,8 @@ fn carriage_returns_and_marks_are_no_matter() {
             check_span(&other, &field.node);
         }
     }
+}
+
+fn pool(task: &leveret_engine::spec::Task) -> Option<&str> {
+    task.pool.named().map(proto::id::PoolName::as_str)
 }

@@ -1,30 +1,31 @@
-//! A world for the machine: it takes commands, plays workers, a broker and timers, and holds the machine to the book.
+//! A world for the machine: it plays workers, children, a broker, timers and people, by chance.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use leveret_engine::{
     machine::{
-        self, Command, Input, News, Now, Run, Step, Timer,
-        fact::{Accepted, Fact, What},
+        self, ChildEnd, Input, Now, Run, Signal, Step, Timer,
+        fact::{Accepted, Fact, Parent},
     },
     spec::Workflow,
 };
 use proto::{
     codec,
-    control::Control,
-    id::{Digest, Instance, ItemIndex, TaskName},
+    failure::Failure,
+    id::{Digest, Instance, ItemIndex, RunId, TaskName},
     outcome::{ItemsReport, Report},
     time::Timestamp,
-    value::Stored,
-    work::{Phase, Status, WorkKey},
+    value::{Stored, ValueRef},
+    work::{RunStatus, WorkKey},
 };
-use serde_json::json;
 
 use super::{
     book::{Book, Own, Stage},
-    flow::{Flow, Kind, name, position},
+    flow::{Flow, signal_name},
     ledger::{self, is_news},
-    seen,
+    seen::value_of,
+    stage::value,
+    whole::run_id,
     worker::{Choices, Sent, Worker},
 };
 
@@ -33,55 +34,47 @@ const HELD_MAX: usize = 8;
 
 /// One run in its world.
 pub struct World<'f> {
-    flow: &'f Flow,
+    pub(super) flow: &'f Flow,
     pub spec: Workflow,
     pub run: Run,
     pub facts: Vec<Fact>,
     pub book: Book<'f>,
     worker: Worker<'f>,
-    flights_max: usize,
+    pub(super) flights_max: usize,
     now: Timestamp,
     /// Messages that are not answered in full: the book waits for them.
-    out: BTreeMap<WorkKey, Sent>,
+    pub(super) out: BTreeMap<WorkKey, Sent>,
     /// Every message that ever left.
-    sent: Vec<Sent>,
+    pub(super) sent: Vec<Sent>,
     /// Reports that have left a worker and not arrived.
     held: Vec<(WorkKey, Report)>,
-    /// Reports that have arrived, to be repeated.
-    given: Vec<(WorkKey, Report)>,
-    timers: BTreeMap<Timer, Timestamp>,
+    /// Inputs that did something once, and must not do it again.
+    pub(super) given: Vec<Input>,
+    /// Children that live.
+    pub(super) children: BTreeMap<RunId, Parent>,
+    pub(super) timers: BTreeMap<Timer, Timestamp>,
     /// Tasks that were said to have started, less those that were said to have ended.
-    news: BTreeMap<TaskName, i32>,
-    continues: bool,
-    /// What workers were told last.
-    told: Option<Control>,
+    pub(super) news: BTreeMap<TaskName, i32>,
+    /// What was last said of the run.
+    pub(super) status: RunStatus,
+    pub(super) continues: bool,
+    /// How often the run was put in the line of those that go one at a time.
+    pub(super) lined_up: u32,
+    /// What the parent was told.
+    pub(super) parent_told: Vec<ChildEnd>,
 }
 
 impl<'f> World<'f> {
     pub fn new(flow: &'f Flow, flights_max: usize) -> Self {
         let spec = flow.spec();
         let now = Timestamp::from_millis(1_000_000);
-        let accepted = Accepted {
-            run: "run".parse().expect("valid"),
-            workflow: spec.name.clone(),
-            definition: Stored { digest: Digest::of(b"flow"), bytes: 4 },
-            parameters: Vec::new(),
-            labels: BTreeMap::new(),
-            prepare: flow.vars,
-            reply: None,
-        };
-        let (run, step) = machine::accept(&spec, accepted, Now { at: now, flights_max });
-        let mut book = Book::new(flow, now);
-        if !flow.vars {
-            book.begin(Vec::new());
-            book.pass();
-        }
+        let (run, step) = machine::accept(&spec, accepted(flow, &spec, now), Now { at: now, flights_max });
         let mut world = Self {
             flow,
             spec,
             run,
             facts: Vec::new(),
-            book,
+            book: Book::new(flow, now),
             worker: Worker::new(flow),
             flights_max,
             now,
@@ -89,12 +82,15 @@ impl<'f> World<'f> {
             sent: Vec::new(),
             held: Vec::new(),
             given: Vec::new(),
+            children: BTreeMap::new(),
             timers: BTreeMap::new(),
             news: BTreeMap::new(),
+            status: RunStatus::Queued,
             continues: false,
-            told: None,
+            lined_up: 0,
+            parent_told: Vec::new(),
         };
-        world.absorb(step);
+        world.absorb(step, None, Book::accepted);
         world
     }
 
@@ -112,11 +108,17 @@ impl<'f> World<'f> {
     fn one_move(&mut self, choices: &mut Choices) {
         if self.continues {
             self.continues = false;
-            return self.feed(Input::Continue);
+            return self.feed(Input::Continue, |_| {});
         }
         let keys: Vec<WorkKey> = self.out.keys().cloned().collect();
-        let what = if choices.is_fair() { 0 } else { choices.next(40) };
+        let what = if choices.is_fair() { 0 } else { choices.next(56) };
         match what {
+            // What workers do when they hear of a pause.
+            1..9 if self.book.is_paused && !keys.is_empty() => self.hand_back(&keys[choices.next(keys.len())]),
+            // What people do with a run that rests.
+            14..20 if self.book.is_paused && keys.is_empty() => self.cancel(),
+            // Work of the run itself is out but for a short time.
+            9..14 if matches!(self.book.own, Own::Preparing | Own::Output) => self.pause(),
             30 => self.crash(),
             31 if !self.given.is_empty() => self.repeat(choices),
             32..35 if !self.sent.is_empty() => self.redeliver(choices),
@@ -125,6 +127,11 @@ impl<'f> World<'f> {
             37 if choices.chance(4) => self.cancel(),
             38 => self.ring_early(choices),
             39 if !self.sent.is_empty() => self.lose_late(choices),
+            40..43 => self.signal(choices),
+            43 | 44 => self.pause(),
+            45..48 => self.resume(),
+            48..52 if !self.children.is_empty() => self.end_child(choices),
+            52 => self.admit(),
             20..25 if !keys.is_empty() && self.held.len() < HELD_MAX => {
                 let answer = self.answer(&keys[choices.next(keys.len())], choices);
                 self.held.push(answer);
@@ -134,11 +141,27 @@ impl<'f> World<'f> {
                 let (key, report) = self.held.swap_remove(at);
                 self.arrive(key, report);
             }
-            _ if keys.is_empty() || (what > 16 && !self.timers.is_empty()) => self.ring(),
+            _ if what > 16 && !self.timers.is_empty() => self.ring(),
+            _ if keys.is_empty() => self.move_on(choices),
             _ => {
                 let (key, report) = self.answer(&keys[choices.next(keys.len())], choices);
                 self.arrive(key, report);
             }
+        }
+    }
+
+    /// Nothing is out: what the run waits for comes from elsewhere.
+    fn move_on(&mut self, choices: &mut Choices) {
+        if self.book.is_paused {
+            self.resume();
+        } else if self.book.own == Own::InLine {
+            self.admit();
+        } else if !self.children.is_empty() {
+            self.end_child(choices);
+        } else if !self.timers.is_empty() {
+            self.ring();
+        } else {
+            self.signal(choices);
         }
     }
 
@@ -175,23 +198,21 @@ impl<'f> World<'f> {
         if !is_wanted || !is_news(&self.book, &key, &report) {
             return self.feed_stale(input);
         }
-        ledger::reported(&mut self.book, &key, &report);
-        self.answered(&key);
-        self.given.push((key, report));
-        self.feed(input);
+        self.given.push(input.clone());
+        self.feed_answer(input, &key, |book| ledger::reported(book, &key, &report));
     }
 
-    fn feed_stale(&mut self, input: Input) {
+    pub(super) fn feed_stale(&mut self, input: Input) {
         let (before, now) = (self.run.clone(), self.at());
         let step = machine::step(&self.spec, &mut self.run, input.clone(), now);
         assert_eq!(step, Step::default(), "{input:?} did something, though nobody waits for it");
         assert_eq!(self.run, before);
     }
 
-    /// A report that was given before changes nothing, whenever it comes.
+    /// What has come before changes nothing, whenever it comes.
     fn repeat(&mut self, choices: &mut Choices) {
-        let (key, report) = self.given[choices.next(self.given.len())].clone();
-        self.feed_stale(Input::Report(key, report));
+        let input = self.given[choices.next(self.given.len())].clone();
+        self.feed_stale(input);
     }
 
     /// The scheduler dies and comes back with what was stored.
@@ -199,7 +220,7 @@ impl<'f> World<'f> {
         self.run = self.replayed();
     }
 
-    fn replayed(&self) -> Run {
+    pub(super) fn replayed(&self) -> Run {
         let stored: Vec<Fact> =
             self.facts.iter().map(|fact| codec::decode(&codec::encode(fact)).expect("it was just encoded")).collect();
         let replayed = machine::replay(&self.spec, &stored).expect("the first fact accepts it");
@@ -213,28 +234,103 @@ impl<'f> World<'f> {
         self.timers.remove(&timer);
         self.now = self.now.max(due);
         self.book.now = self.now;
-        if let Timer::Task(Instance(id)) = timer {
-            self.book.ring(id);
-        }
-        self.feed(Input::Timer(timer));
+        self.feed(Input::Timer(timer), |book| match timer {
+            Timer::Task(Instance(id)) => book.ring(id),
+            Timer::Start => book.start_now(),
+            Timer::Deadline => book.time_is_over(),
+            Timer::Cancel => book.tell_stop(),
+        });
     }
 
     /// A timer rings that is not due, or that nobody has armed.
     fn ring_early(&mut self, choices: &mut Choices) {
         let id = u32::try_from(choices.next(self.book.started.len() + 1)).expect("few");
-        let timer = Timer::Task(Instance(id));
-        if self.book.due(id).is_some_and(|due| due <= self.now) {
+        let (timer, due) = match choices.next(4) {
+            1 => (Timer::Start, self.book.start_due()),
+            2 => (Timer::Deadline, self.book.deadline),
+            _ => (Timer::Task(Instance(id)), self.book.due(id)),
+        };
+        if due.is_some_and(|due| due <= self.now) {
             return;
         }
         let now = self.at();
         let step = machine::step(&self.spec, &mut self.run, Input::Timer(timer), now);
         assert_eq!(step.facts, [], "{timer:?} is not due");
-        self.absorb(step);
+        self.absorb(step, None, |_| {});
     }
 
     fn cancel(&mut self) {
-        self.book.cancel();
-        self.feed(Input::Cancel { reason: None });
+        let input = Input::Cancel { reason: None };
+        match self.book.may_cancel() {
+            true => self.feed(input, Book::cancel),
+            false => self.feed_stale(input),
+        }
+    }
+
+    fn pause(&mut self) {
+        let input = Input::Pause { reason: None };
+        match self.book.may_pause() {
+            true => self.feed(input, Book::pause),
+            false => self.feed_stale(input),
+        }
+    }
+
+    fn resume(&mut self) {
+        match self.book.is_paused {
+            true => self.feed(Input::Resume, Book::resume),
+            false => self.feed_stale(Input::Resume),
+        }
+    }
+
+    fn admit(&mut self) {
+        match self.book.own {
+            Own::InLine => self.feed(Input::Admit, Book::admitted),
+            _ => self.feed_stale(Input::Admit),
+        }
+    }
+
+    /// A signal comes: one that a task waits for when there is no other way to go on.
+    fn signal(&mut self, choices: &mut Choices) {
+        let waiting = self.book.live.values().find_map(|branch| {
+            let wait = self.flow.steps[branch.task].wait?;
+            matches!(branch.at, Stage::Waiting(_)).then_some(wait.signal)
+        });
+        let name = waiting.filter(|_| choices.is_fair()).unwrap_or(choices.next(2) as u8);
+        let number = self.book.signal_ids.last().map_or(0, |last| last + 1);
+        let id = (choices.next(4) < 3).then_some(number);
+        let payload = self.worker.value();
+        let input = Input::Signal(Signal {
+            name: signal_name(name).parse().expect("valid"),
+            id: id.map(|id| id.to_string()),
+            payload: payload.clone(),
+        });
+        if self.book.is_deaf() {
+            return self.feed_stale(input);
+        }
+        if let Some(id) = id {
+            self.given.push(input.clone());
+            self.book.signal_ids.insert(id);
+        }
+        self.feed(input, |book| book.signaled(name, value_of(&payload)));
+    }
+
+    /// One of the children ends.
+    fn end_child(&mut self, choices: &mut Choices) {
+        let run = self.children.keys().nth(choices.next(self.children.len())).expect("one of them").clone();
+        let parent = self.children.remove(&run).expect("it lives");
+        let codes = [None, Some("test"), Some("timed_out"), Some("canceled"), None];
+        let at = choices.next(codes.len());
+        let status = [RunStatus::Succeeded, RunStatus::Failed, RunStatus::Failed, RunStatus::Canceled];
+        let end = ChildEnd {
+            parent,
+            run,
+            status: status.get(at).copied().unwrap_or(RunStatus::Succeeded),
+            output: self.worker.value(),
+            failure: codes[at].map(|code| Failure::new(code, "told to")),
+        };
+        let input = Input::ChildEnded(end.clone());
+        self.given.push(input.clone());
+        self.feed(input, |book| ledger::child_ended(book, &end));
     }
 
     fn hand_back(&mut self, key: &WorkKey) {
@@ -248,9 +344,7 @@ impl<'f> World<'f> {
 
     /// The broker gives a message up.
     fn lose(&mut self, key: &WorkKey) {
-        ledger::lost(&mut self.book, key);
-        self.answered(key);
-        self.feed(Input::Undeliverable(key.clone()));
+        self.feed_answer(Input::Undeliverable(key.clone()), key, |book| ledger::lost(book, key));
     }
 
     /// The broker gives up a message that was answered long ago, or maybe not.
@@ -262,167 +356,54 @@ impl<'f> World<'f> {
         }
     }
 
+    pub(super) fn at(&self) -> Now {
+        Now { at: self.now, flights_max: self.flights_max }
+    }
+
+    fn feed(&mut self, input: Input, enter: impl FnOnce(&mut Book<'f>)) {
+        let now = self.at();
+        let step = machine::step(&self.spec, &mut self.run, input, now);
+        self.absorb(step, None, enter);
+    }
+
     /// One answer is enough, but for ranges.
-    fn answered(&mut self, key: &WorkKey) {
+    fn feed_answer(&mut self, input: Input, key: &WorkKey, enter: impl FnOnce(&mut Book<'f>)) {
+        let now = self.at();
+        let step = machine::step(&self.spec, &mut self.run, input, now);
+        self.absorb(step, Some(key), enter);
+    }
+
+    /// What is owed of `key` was answered, if nothing of it is owed any more.
+    pub(super) fn answered(&mut self, key: &WorkKey) {
         if self.owed(key).is_empty() {
             self.out.remove(key);
         }
     }
+}
 
-    fn at(&self) -> Now {
-        Now { at: self.now, flights_max: self.flights_max }
+fn accepted(flow: &Flow, spec: &Workflow, now: Timestamp) -> Accepted {
+    let definition = Stored { digest: Digest::of(b"flow"), bytes: 4 };
+    let entrance = &flow.entrance;
+    let parent = |(depth, timeout_ms)| Parent {
+        run: "around".parse().expect("valid"),
+        task: "outer".parse().expect("valid"),
+        instance: Instance(3),
+        serial: 1,
+        item: None,
+        depth,
+        timeout_ms,
+    };
+    let parameter: ValueRef = value("1");
+    Accepted {
+        parameters: entrance.exclusive.then(|| ("p".parse().expect("valid"), parameter)).into_iter().collect(),
+        start_at: entrance.start_in.map(|ms| now.plus(std::time::Duration::from_millis(ms))),
+        parent: entrance.parent.map(parent),
+        children: BTreeMap::from([("sub".parse().expect("valid"), pinned())]),
+        ..Accepted::of(run_id(), spec.name.clone(), definition)
     }
+}
 
-    fn feed(&mut self, input: Input) {
-        self.book.pass();
-        let now = self.at();
-        let step = machine::step(&self.spec, &mut self.run, input, now);
-        self.absorb(step);
-    }
-
-    fn absorb(&mut self, step: Step) {
-        self.facts.extend(step.facts);
-        for command in step.commands {
-            match command {
-                Command::Dispatch(key) => self.leave(key),
-                Command::Arm(timer, due) => drop(self.timers.insert(timer, due)),
-                Command::Disarm(timer) => drop(self.timers.remove(&timer)),
-                Command::Continue => self.continues = true,
-                Command::Announce(News::TaskStarted(task)) => *self.news.entry(task).or_default() += 1,
-                Command::Announce(News::TaskEnded(task, ..)) => *self.news.entry(task).or_default() -= 1,
-                Command::Broadcast(control) => self.told = Some(control),
-                Command::Announce(News::Run) => {}
-            }
-        }
-        if self.facts.len() < 40 {
-            self.replayed();
-        }
-        self.check_out();
-        self.check_timers();
-        self.check_told();
-        for branch in self.book.live.values() {
-            if let Stage::Items(fan) = &branch.at {
-                fan.check_busy(self.flights_max);
-            }
-        }
-    }
-
-    /// A message leaves: it must be new, and what the book expects, with the values that its branch should see.
-    fn leave(&mut self, key: WorkKey) {
-        assert!(self.sent.iter().all(|sent| sent.key != key), "{key} was sent twice");
-        let Some(brief) = self.run.brief(&self.spec, &key) else { return };
-        let items: Vec<u32> = brief.range.map(|(items, _)| items.iter().collect()).unwrap_or_default();
-        let ended = brief.ended.as_ref().map(|ended| ended.status);
-        let sent = Sent { key: key.clone(), items, retries: brief.retries, ended };
-        let id = key.task.as_ref().map(|(_, Instance(id))| *id);
-        if let Some(id) = id {
-            let branch = self.book.live.get_mut(&id).unwrap_or_else(|| panic!("{key}: no such task lives"));
-            assert_eq!(name(branch.task), key.task.as_ref().expect("a task").0);
-            let attempt = match &mut branch.at {
-                Stage::Items(fan) => {
-                    fan.give(key.serial, &sent.items, sent.retries, self.flights_max);
-                    sent.retries + 1
-                }
-                _ => {
-                    assert_eq!(sent.retries, branch.retries, "{key}: retries used");
-                    branch.attempts.max(1)
-                }
-            };
-            assert_eq!(brief.attempt.0, attempt, "{key}: attempt");
-        }
-        self.check_manifest(&key, id);
-        self.sent.push(sent.clone());
-        self.out.insert(key, sent);
-    }
-
-    fn check_manifest(&self, key: &WorkKey, id: Option<u32>) {
-        let branch = id.map(|id| &self.book.live[&id]);
-        let context = match (branch, key.phase) {
-            (Some(branch), _) => &branch.seen,
-            (None, Phase::Output) => &self.book.merged,
-            (None, _) => &self.book.base,
-        };
-        let mut expected = context.all(self.flow.steps.len());
-        if let Some(Stage::Settling(end, fan)) = branch.map(|branch| &branch.at) {
-            let is_items = branch.is_some_and(|branch| matches!(self.flow.steps[branch.task].kind, Kind::Items { .. }));
-            let no_errors = if is_items { json!([]) } else { json!(null) };
-            expected.insert("result".into(), fan.as_ref().map_or(json!(null), |fan| fan.results()));
-            expected.insert("error".into(), end.error.clone().unwrap_or_default());
-            expected.insert("item_errors".into(), fan.as_ref().map_or(no_errors, |fan| fan.item_errors()));
-        }
-        let paths = ["parameters", "workflow", "task", "result", "error", "item_errors"];
-        let manifest = self.run.manifest(&self.spec, key, paths);
-        assert_eq!(seen::plain(&manifest), expected, "what {key} sees");
-    }
-
-    /// What is out is what the book waits for, and what a scheduler that takes over would look for.
-    fn check_out(&mut self) {
-        let book = &self.book;
-        self.out.retain(|key, _| ledger::waits_for(book, key));
-        let ids = book.live.iter();
-        let expected = ids.map(|(id, branch)| match &branch.at {
-            Stage::Items(fan) => fan.flights().len(),
-            _ => usize::from(book.phase(Some(*id)).is_some()),
-        });
-        let expected = expected.sum::<usize>() + usize::from(book.phase(None).is_some());
-        assert_eq!(self.out.len(), expected, "out: {:?}; live: {:?}", self.out.keys(), book.live);
-        let outstanding: BTreeSet<WorkKey> = self.run.outstanding(&self.spec).into_iter().collect();
-        assert!(outstanding.iter().eq(self.out.keys()), "{outstanding:?} are not {:?}", self.out.keys());
-    }
-
-    fn check_timers(&self) {
-        let tasks = self.book.live.keys().filter_map(|id| Some((Timer::Task(Instance(*id)), self.book.due(*id)?)));
-        let expected: BTreeMap<Timer, Timestamp> = tasks.collect();
-        let mut armed = self.timers.clone();
-        let cancel = armed.remove(&Timer::Cancel);
-        assert_eq!(armed, expected, "timers");
-        assert_eq!(cancel.is_some(), self.book.is_canceled && !self.book.live.is_empty(), "the timer of the cancel");
-    }
-
-    /// Workers that may hold something of a closing run have been told, and of nothing else.
-    fn check_told(&self) {
-        let run = self.run.id().clone();
-        let expected = match (self.book.is_canceled, &self.book.failing) {
-            _ if self.book.live.is_empty() => return,
-            (true, _) => Some(Control::Cancel { run }),
-            (false, Some(_)) => Some(Control::Skip { run }),
-            (false, None) => None,
-        };
-        assert_eq!(self.told, expected, "what workers were told");
-    }
-
-    fn check_end(mut self) {
-        let ends = self.facts.iter().filter(|fact| matches!(fact.what, What::Finished { .. })).count();
-        assert_eq!(ends, 1, "a run ends once");
-        assert_eq!(self.run.status(), self.book.verdict(), "the verdict differs from the book's: {:?}", self.flow);
-        assert!(self.timers.is_empty() && self.out.is_empty(), "something is left over");
-        assert!(self.news.values().all(|open| *open == 0), "started and ended: {:?}", self.news);
-        let code = self.run.failure().map(|failure| failure.code.clone());
-        let canceled = self.book.is_canceled.then(|| "canceled".to_owned());
-        assert_eq!(code, self.book.failing.clone().or(canceled), "the run's failure");
-        let finished = self.run.finished().expect("it has ended");
-        assert_eq!(seen::value_of(&finished.output), self.book.output);
-        self.check_view();
-        self.replayed();
-        for sent in std::mem::take(&mut self.sent) {
-            self.feed_stale(Input::Undeliverable(sent.key));
-        }
-        for (key, report) in std::mem::take(&mut self.given) {
-            self.feed_stale(Input::Report(key, report));
-        }
-        self.feed_stale(Input::Cancel { reason: None });
-        self.feed_stale(Input::Continue);
-    }
-
-    /// What people see: how often each task was started, and how its latest start ended.
-    fn check_view(&self) {
-        let view = self.run.view(&self.spec);
-        for (task, shown) in &view.tasks {
-            let starts: Vec<Option<Status>> =
-                self.book.started.iter().filter(|(at, _)| *at == position(task)).map(|(_, status)| *status).collect();
-            assert_eq!(shown.instances as usize, starts.len(), "starts of {task}");
-            let status = starts.last().map_or("not_run", |status| status.expect("it has ended").as_str());
-            assert_eq!(shown.status, status, "{task}");
-        }
-    }
+/// The workflow that children run.
+pub fn pinned() -> Stored {
+    Stored { digest: Digest::of(b"sub"), bytes: 3 }
 }

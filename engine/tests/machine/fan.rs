@@ -13,6 +13,8 @@ enum Place {
     Ready,
     Waiting(Timestamp),
     Out(u32),
+    /// It runs as a child, which this range has started.
+    Child(u32),
     Done,
 }
 
@@ -27,11 +29,13 @@ pub struct Fan {
     errors: BTreeMap<u32, Value>,
     concurrency: Option<u32>,
     tolerate: u32,
+    /// No item begins once too many have failed.
+    stops: bool,
     pub is_closed: bool,
 }
 
 impl Fan {
-    pub fn new(bytes: Vec<u32>, concurrency: Option<u32>, tolerate: u32) -> Self {
+    pub fn new(bytes: Vec<u32>, concurrency: Option<u32>, tolerate: u32, stops: bool) -> Self {
         let count = bytes.len();
         Self {
             places: vec![Place::Ready; count],
@@ -42,6 +46,7 @@ impl Fan {
             errors: BTreeMap::new(),
             concurrency,
             tolerate,
+            stops,
             is_closed: false,
         }
     }
@@ -60,7 +65,7 @@ impl Fan {
         }
         let bytes: usize = items.iter().map(|item| self.bytes[*item as usize] as usize).sum();
         assert!(items.len() == 1 || bytes <= RANGE_BYTES_MAX, "range {serial} has {bytes} bytes");
-        let out = self.out().count();
+        let out = self.in_flight();
         assert!(self.concurrency.is_none_or(|bound| out <= bound as usize), "{out} items are out");
         let flights = self.flights().len();
         assert!(flights <= flights_max, "{flights} ranges are out");
@@ -69,7 +74,7 @@ impl Fan {
     /// Whether nothing could leave that has not left.
     pub fn check_busy(&self, flights_max: usize) {
         let flights = self.flights();
-        let has_room = self.concurrency.is_none_or(|bound| self.out().count() < bound as usize);
+        let has_room = self.concurrency.is_none_or(|bound| self.in_flight() < bound as usize);
         let is_idle = !self.is_closed && self.places.contains(&Place::Ready) && has_room && flights.len() < flights_max;
         assert!(!is_idle, "items could leave and do not: {self:?}");
     }
@@ -77,8 +82,21 @@ impl Fan {
     fn out(&self) -> impl Iterator<Item = u32> + '_ {
         self.places.iter().filter_map(|place| match place {
             Place::Out(serial) => Some(*serial),
-            Place::Ready | Place::Waiting(_) | Place::Done => None,
+            Place::Ready | Place::Waiting(_) | Place::Child(_) | Place::Done => None,
         })
+    }
+
+    /// Items that run as children, with the range that started each.
+    pub fn children(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        (0..).zip(&self.places).filter_map(|(item, place)| match place {
+            Place::Child(serial) => Some((item, *serial)),
+            Place::Ready | Place::Waiting(_) | Place::Out(_) | Place::Done => None,
+        })
+    }
+
+    /// Items with the broker, on workers, or running as children.
+    pub fn in_flight(&self) -> usize {
+        self.out().count() + self.children().count()
     }
 
     /// Serials of the ranges that are out.
@@ -95,7 +113,33 @@ impl Fan {
     pub fn is_news(&self, serial: u32, report: &ItemsReport) -> bool {
         let retried = report.retry.iter().map(|(_, items)| items);
         let sets = [&report.succeeded, &report.failed, &report.handed_back].into_iter().chain(retried);
-        sets.flat_map(ItemSet::iter).any(|item| self.places[item.0 as usize] == Place::Out(serial))
+        let called = report.called.iter().map(|(item, _)| *item);
+        sets.flat_map(ItemSet::iter).chain(called).any(|item| self.places[item.0 as usize] == Place::Out(serial))
+    }
+
+    /// Items of range `serial` go on as children.
+    pub fn call(&mut self, serial: u32, items: &[u32]) {
+        for &item in items {
+            self.places[item as usize] = Place::Child(serial);
+            self.alone.remove(&item);
+        }
+    }
+
+    /// Retries that `item` has used.
+    pub fn retries(&self, item: u32) -> u32 {
+        self.used[item as usize]
+    }
+
+    /// The child of `item` succeeded.
+    pub fn succeed(&mut self, item: u32, value: Value) {
+        self.places[item as usize] = Place::Done;
+        self.results[item as usize] = value;
+    }
+
+    /// The child of `item` failed, and the item is tried again at `due`.
+    pub fn try_again(&mut self, item: u32, due: Timestamp) {
+        self.used[item as usize] += 1;
+        self.places[item as usize] = Place::Waiting(due);
     }
 
     pub fn report(&mut self, serial: u32, report: &ItemsReport, now: Timestamp) {
@@ -105,15 +149,12 @@ impl Fan {
             None => Vec::new(),
         };
         let mine = |fan: &Self, item: u32| fan.places[item as usize] == Place::Out(serial);
+        // All at once: an item that fails may close the task for those behind it, and changes nothing of the report.
+        let failed: Vec<_> =
+            report.failed.iter().zip(values(&report.errors)).filter(|(i, _)| mine(self, i.0)).collect();
         for (item, value) in report.succeeded.iter().zip(values(&report.results)) {
             if mine(self, item.0) {
-                self.places[item.0 as usize] = Place::Done;
-                self.results[item.0 as usize] = value;
-            }
-        }
-        for (item, value) in report.failed.iter().zip(values(&report.errors)) {
-            if mine(self, item.0) {
-                self.fail(item.0, value);
+                self.succeed(item.0, value);
             }
         }
         for (delay_ms, items) in &report.retry {
@@ -127,11 +168,13 @@ impl Fan {
         for item in report.handed_back.iter().filter(|item| mine(self, item.0)).collect::<Vec<_>>() {
             self.places[item.0 as usize] = Place::Ready;
         }
+        failed.into_iter().for_each(|(item, value)| self.fail(item.0, value));
     }
 
     pub fn fail(&mut self, item: u32, error: Value) {
         self.places[item as usize] = Place::Done;
         self.errors.insert(item, error);
+        self.is_closed |= self.stops && self.errors.len() > self.tolerate as usize;
     }
 
     /// A whole range comes back undone.
@@ -163,14 +206,14 @@ impl Fan {
     pub fn due(&self) -> Option<Timestamp> {
         let waiting = self.places.iter().filter_map(|place| match place {
             Place::Waiting(due) => Some(*due),
-            Place::Ready | Place::Out(_) | Place::Done => None,
+            Place::Ready | Place::Out(_) | Place::Child(_) | Place::Done => None,
         });
         waiting.min().filter(|_| !self.is_closed)
     }
 
     pub fn is_over(&self) -> bool {
         match self.is_closed {
-            true => self.out().next().is_none(),
+            true => self.in_flight() == 0,
             false => self.is_done(),
         }
     }
@@ -194,7 +237,13 @@ impl Fan {
         self.results.clone().into()
     }
 
+    /// An entry for each item that failed, and for each that came to no end where the others did.
     pub fn item_errors(&self) -> Value {
-        self.errors.values().cloned().collect()
+        let never = |item: u32| json!({ "error": { "code": "not_started" }, "index": item, "item": item });
+        let entry = |(item, place): (u32, &Place)| match self.errors.get(&item) {
+            Some(error) => Some(error.clone()),
+            None => (self.is_closed && *place != Place::Done).then(|| never(item)),
+        };
+        (0..).zip(&self.places).filter_map(entry).collect()
     }
 }

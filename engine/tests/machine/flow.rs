@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use leveret_engine::spec::{
-    Backoff, DurationField, Field, Items, Join, Node, OutcomeTest, Retry, SiteId, Span, Target, Task, TaskIndex, Text,
-    Transition, When, Workflow,
+    Backoff, Call, DurationField, Field, Items, Join, Node, OnItemError, OnLost, OutcomeTest, Pool, Retry, SiteId,
+    Span, Target, Task, TaskIndex, Text, Transition, WaitFor, When, Workflow,
 };
 use proto::json::Json;
 
@@ -12,20 +12,59 @@ use proto::json::Json;
 #[derive(Clone, Debug)]
 pub struct Flow {
     pub steps: Vec<Step>,
+    /// The last of the steps is `finally`.
+    pub finale: bool,
     /// A worker must evaluate the vars.
     pub vars: bool,
     /// A worker must evaluate the output.
     pub output: bool,
+    /// How much of it may be in flight.
+    pub limit: Limit,
+    /// How long it may take.
+    pub timeout: Delay,
+    pub entrance: Entrance,
+}
+
+/// How a run of it begins.
+#[derive(Clone, Debug, Default)]
+pub struct Entrance {
+    /// Milliseconds from its acceptance.
+    pub start_in: Option<u64>,
+    /// It is one of those that go one at a time.
+    pub exclusive: bool,
+    /// It is a child, with so many runs around it and so many milliseconds to go.
+    pub parent: Option<(u8, Option<u64>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    None,
+    Known(u32),
+    Evaluated,
 }
 
 /// One task.
 #[derive(Clone, Debug)]
 pub struct Step {
     pub kind: Kind,
+    /// It runs a workflow, or one for each item.
+    pub calls: bool,
+    pub wait: Option<Wait>,
     pub delay: Delay,
+    /// A worker must evaluate its pool.
+    pub pool: bool,
     pub retries: u32,
+    /// A worker must evaluate how many retries there may be.
+    pub counts: bool,
     pub joins: Option<JoinKind>,
     pub next: Vec<Edge>,
+}
+
+/// It waits for a signal.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    pub signal: u8,
+    pub limit: Delay,
 }
 
 #[derive(Clone, Debug)]
@@ -35,7 +74,7 @@ pub enum Kind {
     /// Has nothing to run: the machine ends it by itself, unless its transitions need a worker.
     Empty,
     /// Acts on each of so many items.
-    Items { count: u32, concurrency: Option<u32>, tolerate: u32 },
+    Items { count: u32, concurrency: Option<u32>, tolerate: u32, stops: bool },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +115,7 @@ pub enum To {
     Noop,
     Continue,
     Fail,
+    Retry,
 }
 
 impl Edge {
@@ -87,12 +127,50 @@ impl Edge {
 impl Step {
     /// Whether its transitions depend on nothing but its status.
     pub fn is_plain(&self) -> bool {
-        !self.next.iter().any(Edge::needs_worker)
+        let says_retry = self.next.iter().any(|edge| edge.to.contains(&To::Retry));
+        !(self.next.iter().any(Edge::needs_worker) || self.counts && says_retry)
     }
 
     /// Whether the machine ends it by itself.
     pub fn is_empty(&self) -> bool {
         matches!(self.kind, Kind::Empty) && self.is_plain()
+    }
+
+    pub fn has_items(&self) -> bool {
+        matches!(self.kind, Kind::Items { .. })
+    }
+
+    /// Whether a worker must evaluate something before it begins or waits.
+    pub fn is_prepared(&self) -> bool {
+        let waits = self.wait.is_some_and(|wait| wait.limit == Delay::Evaluated);
+        waits || self.pool || self.delay == Delay::Evaluated
+    }
+
+    /// Whether it has a `retry`.
+    pub fn is_retried(&self) -> bool {
+        self.retries > 0 && !matches!(self.kind, Kind::Empty)
+    }
+
+    /// How long the child of an item waits for its retry.
+    pub fn item_delay_ms(&self) -> u64 {
+        u64::from(self.retries % 2) * 10
+    }
+}
+
+impl Delay {
+    pub fn known(self) -> Option<u64> {
+        match self {
+            Self::Known(ms) => Some(ms),
+            Self::None | Self::Evaluated => None,
+        }
+    }
+
+    fn field(self, sites: &mut Sites) -> Option<DurationField> {
+        match self {
+            Self::None => None,
+            Self::Known(ms) => Some(DurationField::Known(Duration::from_millis(ms))),
+            Self::Evaluated => Some(DurationField::Evaluated(sites.expression())),
+        }
     }
 }
 
@@ -103,12 +181,32 @@ impl Flow {
         (0..self.steps.len()).filter(|&from| leads(&self.steps[from])).collect()
     }
 
+    /// The place of the task of `finally`.
+    pub fn finale(&self) -> Option<usize> {
+        self.finale.then(|| self.steps.len() - 1)
+    }
+
+    /// The tasks that nothing leads to.
+    pub fn entries(&self) -> Vec<usize> {
+        (0..self.steps.len()).filter(|&at| self.inbound(at).is_empty() && Some(at) != self.finale()).collect()
+    }
+
+    /// Whether a worker must evaluate something before a run begins.
+    pub fn is_prepared(&self) -> bool {
+        self.vars || self.timeout == Delay::Evaluated || self.limit == Limit::Evaluated
+    }
+
+    /// How many runs are around one of it.
+    pub fn depth(&self) -> u8 {
+        self.entrance.parent.map_or(0, |(depth, _)| depth)
+    }
+
     pub fn spec(&self) -> Workflow {
         let mut sites = Sites(0);
         let tasks: Vec<Task> = (0..self.steps.len()).map(|at| self.task(at, &mut sites)).collect();
-        let entries = (0..tasks.len()).filter(|&at| tasks[at].inbound.is_empty()).map(index).collect();
         let vars = self.vars.then(|| ("v".parse().expect("valid"), sites.expression())).into_iter().collect();
         let output = self.output.then(|| ("o".into(), sites.expression())).into_iter().collect();
+        let exclusive = self.entrance.exclusive.then(|| "p".parse().expect("valid")).into_iter().collect();
         Workflow {
             name: "flow".parse().expect("valid"),
             version: None,
@@ -116,51 +214,72 @@ impl Flow {
             parameters: Vec::new(),
             vars,
             tasks,
-            entries,
+            entries: self.entries().into_iter().map(index).collect(),
             output,
+            timeout: self.timeout.field(&mut sites),
+            concurrency: match self.limit {
+                Limit::None => None,
+                Limit::Known(bound) => Some(sites.literal(&bound.to_string())),
+                Limit::Evaluated => Some(sites.expression()),
+            },
+            exclusive,
+            finally: self.finale().map(index),
             sites: sites.0,
         }
     }
 
     fn task(&self, at: usize, sites: &mut Sites) -> Task {
         let step = &self.steps[at];
-        let (action, items) = match &step.kind {
-            Kind::Plain => ("test.act", None),
-            Kind::Empty => ("core.noop", None),
-            Kind::Items { .. } => {
-                ("test.act", Some(Items { list: sites.literal("[]"), concurrency: None, tolerate: None }))
-            }
+        let action = match &step.kind {
+            Kind::Empty => "core.noop",
+            Kind::Plain | Kind::Items { .. } => "test.act",
         };
-        let retry = (step.retries > 0 && !matches!(step.kind, Kind::Empty)).then(|| Retry {
-            count: sites.literal(&step.retries.to_string()),
-            delay: None,
-            backoff: Backoff::Constant,
-            max_delay: None,
-            jitter: false,
-            when: When::Outcome(OutcomeTest::Failed),
-        });
         Task {
             name: name(at),
             span: Span::default(),
-            action: action.into(),
+            on_lost: OnLost::Retry,
+            call: match step.calls {
+                true => Call::Workflow("sub".parse().expect("valid")),
+                false => Call::Action(action.into()),
+            },
+            wait_for: step.wait.map(|wait| WaitFor {
+                signal: signal_name(wait.signal).parse().expect("valid"),
+                timeout: wait.limit.field(sites),
+            }),
             input: sites.literal("{}"),
-            pool: "default".parse().expect("valid"),
+            pool: match step.pool {
+                true => Pool::Evaluated(sites.expression()),
+                false => Pool::Named("default".parse().expect("valid")),
+            },
             join: step.joins.map(|join| match join {
                 JoinKind::All => Join::All,
                 JoinKind::Count(count) => Join::Count(count),
             }),
-            items,
-            retry,
+            items: items(step, sites),
+            retry: retry(step, sites),
             timeout: None,
-            delay: match step.delay {
-                Delay::None => None,
-                Delay::Known(ms) => Some(DurationField::Known(Duration::from_millis(ms))),
-                Delay::Evaluated => Some(DurationField::Evaluated(sites.expression())),
-            },
+            delay: step.delay.field(sites),
             next: step.next.iter().map(|edge| transition(edge, sites)).collect(),
             inbound: self.inbound(at).into_iter().map(index).collect(),
         }
     }
+}
+
+fn items(step: &Step, sites: &mut Sites) -> Option<Items> {
+    let Kind::Items { stops, .. } = step.kind else { return None };
+    let on_error = if stops { OnItemError::Stop } else { OnItemError::Continue };
+    Some(Items { list: sites.literal("[]"), concurrency: None, tolerate: None, on_error })
+}
+
+fn retry(step: &Step, sites: &mut Sites) -> Option<Retry> {
+    step.is_retried().then(|| Retry {
+        count: if step.counts { sites.expression() } else { sites.literal(&step.retries.to_string()) },
+        delay: Some(DurationField::Known(Duration::from_millis(step.item_delay_ms()))),
+        backoff: Backoff::Constant,
+        max_delay: None,
+        jitter: false,
+        when: When::Outcome(OutcomeTest::Failed),
+    })
 }
 
 /// Numbers the fields of a workflow. What they say does not matter: the test's worker evaluates nothing.
@@ -205,6 +324,7 @@ fn transition(edge: &Edge, sites: &mut Sites) -> Transition {
         To::Noop => Target::Noop,
         To::Continue => Target::Continue,
         To::Fail => Target::Fail,
+        To::Retry => Target::Retry,
     };
     let publish = edge.publish.map(|key| (key_name(key).parse().expect("valid"), sites.expression()));
     Transition { when, publish: publish.into_iter().collect(), targets: edge.to.iter().map(target).collect() }
@@ -213,4 +333,9 @@ fn transition(edge: &Edge, sites: &mut Sites) -> Transition {
 /// The name of a published key.
 pub fn key_name(key: u8) -> String {
     format!("k{key}")
+}
+
+/// The name of a signal.
+pub fn signal_name(signal: u8) -> String {
+    format!("s{signal}")
 }

@@ -176,7 +176,7 @@ fn a_run_with_vars_asks_to_go_on_once() {
 vars: { v: '{{ now() }}' }
 tasks: { a: { next: [{ do: b }] }, b: { next: [{ do: b }] } }",
     );
-    let commands = stage.report("run/-/prepare.1", Report::Vars(vec![("v".parse().expect("valid"), value("1"))]));
+    let commands = stage.report("run/-/prepare.1", super::stage::vars(vec![("v".parse().expect("valid"), value("1"))]));
     assert_eq!(commands.iter().filter(|command| **command == Command::Continue).count(), 1);
 }
 
@@ -217,7 +217,7 @@ fn a_range_fits_in_a_message_whatever_follows_its_first_item() {
     while let [key] = &stage.out()[..] {
         let (key, items): (_, Vec<u32>) = {
             let brief = stage.run.brief(&stage.spec, &key_of(key)).expect("wanted");
-            (key.clone(), brief.range.expect("a range").0.iter().collect())
+            (key.clone(), brief.range.expect("a range").0.iter().map(|item| item.0).collect())
         };
         let bytes: usize = items.iter().map(|item| if *item < 500 { 10 } else { 250_000 }).sum();
         assert!(bytes <= RANGE_BYTES_MAX, "{bytes} bytes in {key}");
@@ -254,7 +254,7 @@ fn a_retry_that_does_not_count_is_not_waited_for() {
     let last = stage.out().pop().expect("a range is out");
     let items: Vec<u32> = {
         let brief = stage.run.brief(&stage.spec, &key_of(&last)).expect("wanted");
-        brief.range.expect("a range").0.iter().collect()
+        brief.range.expect("a range").0.iter().map(|item| item.0).collect()
     };
     let retried = ItemsReport { retry: vec![(10, set(&[0]))], handed_back: set(&items), ..ItemsReport::default() };
     let commands = stage.report(&last, Report::Items(retried));

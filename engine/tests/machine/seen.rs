@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proto::{
     manifest::Manifest,
-    value::{List, ValueRef},
+    value::{Form, List, ValueRef},
 };
 use serde_json::{Value, json};
 
@@ -52,9 +52,17 @@ pub fn value_of(value: &ValueRef) -> Value {
 fn assembled(list: &List) -> Value {
     let mut by_item: BTreeMap<u32, Value> =
         list.places.iter().flat_map(|places| 0..*places).map(|item| (item, Value::Null)).collect();
+    let source: Vec<Value> = list.source.iter().flat_map(|(count, values)| array(values, *count)).collect();
     for part in &list.parts {
-        let Value::Array(values) = value_of(&part.values) else { panic!("a part is an array") };
-        assert_eq!(values.len(), part.items.len() as usize, "a part has a value for each of its items");
+        let values = match part.form {
+            Form::Array => array(&part.values, part.items.len()),
+            Form::Each => part.items.iter().map(|_| value_of(&part.values)).collect(),
+            Form::Error => {
+                let error = value_of(&part.values);
+                let entry = |index: u32| json!({ "error": error, "index": index, "item": source[index as usize] });
+                part.items.iter().map(|item| entry(item.0)).collect()
+            }
+        };
         for (item, value) in part.items.iter().zip(values) {
             if !part.ignored.iter().any(|ignored| ignored == item) {
                 by_item.insert(item.0, value);
@@ -62,6 +70,12 @@ fn assembled(list: &List) -> Value {
         }
     }
     by_item.into_values().collect()
+}
+
+fn array(values: &ValueRef, count: u32) -> Vec<Value> {
+    let Value::Array(values) = value_of(values) else { panic!("a part is an array") };
+    assert_eq!(values.len(), count as usize, "a part has a value for each of its items");
+    values
 }
 
 fn without_messages(value: &mut Value) {

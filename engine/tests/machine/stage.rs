@@ -1,10 +1,10 @@
 //! A run on a stage: a workflow file, and a hand that tells the machine what happens.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use leveret_engine::{
     machine::{
-        self, Command, Input, Now, Run, Step,
+        self, Command, Input, Now, Run, Signal, Step, Timer,
         fact::{Accepted, Fact},
     },
     parse::parse,
@@ -12,10 +12,10 @@ use leveret_engine::{
 };
 use proto::{
     failure::Failure,
-    id::{Digest, ItemIndex},
+    id::{Digest, ItemIndex, KeyName},
     items::ItemSet,
     json::Json,
-    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, Report, Settlement},
+    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, Report, RunPrepared, Settlement},
     time::Timestamp,
     value::{Stored, ValueRef},
     work::{Status, WorkKey},
@@ -36,20 +36,20 @@ pub struct Stage {
 impl Stage {
     /// Accepts a run of a workflow with these lines below `name`.
     pub fn of(yaml: &str) -> Self {
+        Self::accepting(yaml, |accepted| accepted)
+    }
+
+    /// Accepts a run of it in its own way.
+    pub fn accepting(yaml: &str, edit: impl FnOnce(Accepted) -> Accepted) -> Self {
         let source = format!("name: scene\n{yaml}");
         let (spec, _) = parse(&source, "scene.yaml").unwrap_or_else(|errors| panic!("{errors:?}"));
         let now = Timestamp::from_millis(1_000_000);
-        let prepare = spec.vars.iter().any(|(_, field)| field.literal().is_none());
-        let accepted = Accepted {
-            run: "run".parse().expect("valid"),
-            workflow: spec.name.clone(),
-            definition: Stored { digest: Digest::of(b"scene"), bytes: 5 },
-            parameters: Vec::new(),
-            labels: BTreeMap::new(),
-            prepare,
-            reply: None,
-        };
-        let (run, Step { facts, commands }) = machine::accept(&spec, accepted, Now { at: now, flights_max: 8 });
+        let accepted = Accepted::of(
+            "run".parse().expect("valid"),
+            spec.name.clone(),
+            Stored { digest: Digest::of(b"scene"), bytes: 5 },
+        );
+        let (run, Step { facts, commands }) = machine::accept(&spec, edit(accepted), Now { at: now, flights_max: 8 });
         Self { spec, run, facts, commands, flights_max: 8, now }
     }
 
@@ -72,6 +72,48 @@ impl Stage {
         while commands.contains(&Command::Continue) {
             commands = self.feed(Input::Continue);
         }
+    }
+
+    /// The timer rings at the time for which it was set last, and is set no more.
+    pub fn ring(&mut self, timer: Timer) -> Vec<Command> {
+        let armed = self.commands.iter().rev().find_map(|command| match command {
+            Command::Arm(armed, due) if *armed == timer => Some(*due),
+            _ => None,
+        });
+        self.now = self.now.max(armed.unwrap_or_else(|| panic!("{timer:?} was never set")));
+        self.commands.push(Command::Disarm(timer));
+        self.feed(Input::Timer(timer))
+    }
+
+    /// The timers that are set.
+    pub fn armed(&self) -> BTreeSet<Timer> {
+        let mut armed = BTreeSet::new();
+        for command in &self.commands {
+            match command {
+                Command::Arm(timer, _) => drop(armed.insert(*timer)),
+                Command::Disarm(timer) => drop(armed.remove(timer)),
+                _ => {}
+            }
+        }
+        armed
+    }
+
+    pub fn signal(&mut self, name: &str, id: Option<&str>, json: &str) -> Vec<Command> {
+        let (name, id, payload) = (name.parse().expect("valid"), id.map(str::to_owned), value(json));
+        self.feed(Input::Signal(Signal { name, id, payload }))
+    }
+
+    pub fn pause(&mut self) -> Vec<Command> {
+        self.feed(Input::Pause { reason: None })
+    }
+
+    pub fn cancel(&mut self) -> Vec<Command> {
+        self.feed(Input::Cancel { reason: None })
+    }
+
+    /// The code of the failure by which the run fails or failed.
+    pub fn code(&self) -> &str {
+        self.run.failure().map_or("", |failure| &failure.code)
     }
 
     /// The keys of all work that is waited for.
@@ -104,7 +146,7 @@ pub fn value(json: &str) -> ValueRef {
 /// An attempt of a task without items; transitions at `fired` fire and publish.
 pub fn acted(status: Status, fired: &[u16], published: &[(&str, &str)]) -> Report {
     let published = published.iter().map(|(key, json)| (key.parse().expect("valid"), value(json))).collect();
-    attempt(status, Next::Settled(Settlement { fired: fired.to_vec(), published }))
+    attempt(status, Next::Settled(Settlement { fired: fired.to_vec(), published, retries: None }))
 }
 
 pub fn attempt(status: Status, next: Next) -> Report {
@@ -117,7 +159,8 @@ pub fn attempt(status: Status, next: Next) -> Report {
 pub fn listed(parts: &[(u32, u32)]) -> Report {
     let part = |&(count, item_bytes_max): &(u32, u32)| ItemsPart {
         count,
-        values: ValueRef::null(),
+        // Nobody reads the items themselves. A list is written out where it is short.
+        values: ValueRef::Inline(Json::of(&vec![(); count.min(1_000) as usize]).expect("JSON")),
         offsets: ValueRef::null(),
         item_bytes_max,
     };
@@ -132,4 +175,9 @@ pub fn set(items: &[u32]) -> ItemSet {
 pub fn done(items: &[u32]) -> ItemsReport {
     let results = ValueRef::Inline(Json::of(items).expect("JSON"));
     ItemsReport { succeeded: set(items), results: Some(results), ..ItemsReport::default() }
+}
+
+/// A run was prepared.
+pub fn vars(vars: Vec<(KeyName, ValueRef)>) -> Report {
+    Report::RunPrepared(RunPrepared { vars, ..RunPrepared::default() })
 }

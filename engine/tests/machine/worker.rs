@@ -7,13 +7,16 @@ use proto::{
     id::ItemIndex,
     items::ItemSet,
     json::Json,
-    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, OutputReport, Report, Settlement},
+    outcome::{
+        Acted, Called, Failed, ItemsPart, ItemsReport, Listed, Next, OutputReport, Report, RunPrepared, Settlement,
+        TaskPrepared,
+    },
     value::ValueRef,
     work::{Phase, Status, WorkKey},
 };
 use serde_json::json;
 
-use super::flow::{Condition, Flow, Kind, key_name, position};
+use super::flow::{Condition, Delay, Flow, Kind, Limit, To, key_name, position};
 
 /// Times that a run goes round in all of its loops.
 const ROUNDS_MAX: u32 = 6;
@@ -48,6 +51,8 @@ pub struct Sent {
     pub retries: u32,
     /// How the task ended, for phase `settle`.
     pub ended: Option<Status>,
+    /// `retry` is to be asked too.
+    pub asks_retry: bool,
 }
 
 /// Makes answers. No two values of its are the same, so that each can be told from the others wherever it turns up.
@@ -67,7 +72,7 @@ impl<'f> Worker<'f> {
         self.values
     }
 
-    fn value(&mut self) -> ValueRef {
+    pub fn value(&mut self) -> ValueRef {
         ValueRef::Inline(Json::of(&self.number()).expect("JSON"))
     }
 
@@ -82,12 +87,24 @@ impl<'f> Worker<'f> {
         let step = sent.key.task.as_ref().map(|(name, _)| position(name));
         match (sent.key.phase, step) {
             (Phase::Prepare | Phase::Output | Phase::Items, _) if choices.chance(9) => unable(),
-            (Phase::Prepare, None) => Report::Vars(vec![("v".parse().expect("valid"), self.value())]),
-            (Phase::Prepare, Some(_)) => Report::Delay { delay_ms: choices.next(3) as u64 * 10 },
+            (Phase::Prepare, None) => Report::RunPrepared(self.prepare_run(choices)),
+            (Phase::Prepare, Some(step)) => Report::TaskPrepared(self.prepare_task(step, choices)),
             (Phase::Items, Some(step)) => self.listed(step),
+            (Phase::Act, Some(step)) if self.flow.steps[step].calls && sent.items.is_empty() => match choices.chance(9)
+            {
+                true => unable(),
+                false => Report::Called(call(choices)),
+            },
+            (Phase::Act, Some(step)) if self.flow.steps[step].calls => self.calls(owed, choices),
             (Phase::Act, Some(step)) if !sent.items.is_empty() => self.range(sent, step, owed, choices),
-            (Phase::Act, Some(step)) => self.act(sent, step, choices),
+            (Phase::Act, Some(step)) => {
+                let status = [Status::Succeeded, Status::Failed, Status::TimedOut, Status::Succeeded][choices.next(4)];
+                self.act(sent, step, status, choices)
+            }
             (Phase::Settle, Some(_)) if choices.chance(7) => unable(),
+            (Phase::Settle, Some(step)) if sent.asks_retry => {
+                self.act(sent, step, sent.ended.expect("it ended"), choices)
+            }
             (Phase::Settle, Some(step)) => Report::Settled(self.settle(step, sent.ended.expect("it ended"), choices)),
             (Phase::Output, None) => {
                 let left_out = if choices.chance(5) { vec![Failure::new("left_out", "told to")] } else { Vec::new() };
@@ -97,20 +114,45 @@ impl<'f> Worker<'f> {
         }
     }
 
+    fn prepare_run(&mut self, choices: &mut Choices) -> RunPrepared {
+        RunPrepared {
+            vars: self.flow.vars.then(|| ("v".parse().expect("valid"), self.value())).into_iter().collect(),
+            timeout_ms: milliseconds(self.flow.timeout, choices),
+            concurrency: match self.flow.limit {
+                Limit::None => None,
+                Limit::Known(bound) => Some(bound),
+                Limit::Evaluated => Some(1 + choices.next(4) as u32),
+            },
+        }
+    }
+
+    fn prepare_task(&self, step: usize, choices: &mut Choices) -> TaskPrepared {
+        let step = &self.flow.steps[step];
+        TaskPrepared {
+            delay_ms: milliseconds(step.delay, choices).unwrap_or(0),
+            wait_ms: step.wait.and_then(|wait| milliseconds(wait.limit, choices)),
+            pool: step.pool.then(|| format!("p{}", choices.next(3)).parse().expect("valid")),
+        }
+    }
+
     fn listed(&self, step: usize) -> Report {
-        let Kind::Items { count, concurrency, tolerate } = self.flow.steps[step].kind else { panic!("no items") };
-        let null = || ValueRef::Inline(Json::null());
-        let part = |count, item_bytes_max| ItemsPart { count, values: null(), offsets: null(), item_bytes_max };
-        let parts = item_bytes(count).chunk_by(|left, right| left == right).map(<[u32]>::to_vec).collect::<Vec<_>>();
-        let parts = parts.iter().map(|part_bytes| part(part_bytes.len() as u32, part_bytes[0])).collect();
+        let Kind::Items { count, concurrency, tolerate, .. } = self.flow.steps[step].kind else { panic!("no items") };
+        let mut first = 0;
+        let part = |bytes: &[u32]| {
+            let count = bytes.len() as u32;
+            let items: Vec<u32> = (first..first + count).collect();
+            first += count;
+            let values = ValueRef::Inline(Json::of(&items).expect("JSON"));
+            ItemsPart { count, values, offsets: ValueRef::null(), item_bytes_max: bytes[0] }
+        };
+        let parts = item_bytes(count).chunk_by(|left, right| left == right).map(part).collect();
         Report::Listed(Listed { parts, concurrency, tolerate })
     }
 
-    fn act(&mut self, sent: &Sent, step: usize, choices: &mut Choices) -> Report {
+    fn act(&mut self, sent: &Sent, step: usize, status: Status, choices: &mut Choices) -> Report {
         if choices.chance(17) {
             return Report::Unable(Failure::new("unable", "told to"));
         }
-        let status = [Status::Succeeded, Status::Failed, Status::TimedOut, Status::Succeeded][choices.next(4)];
         let failure = (status != Status::Succeeded).then(|| Failed {
             failure: Failure::new("test", "told to"),
             error: ValueRef::Inline(Json::of(&self.error()).expect("JSON")),
@@ -127,7 +169,7 @@ impl<'f> Worker<'f> {
     }
 
     fn settle(&mut self, step: usize, status: Status, choices: &mut Choices) -> Settlement {
-        let mut settlement = Settlement { fired: Vec::new(), published: BTreeMap::new() };
+        let mut settlement = Settlement::default();
         for (at, edge) in (0u16..).zip(&self.flow.steps[step].next) {
             let holds = match edge.when {
                 Condition::Always => true,
@@ -140,12 +182,35 @@ impl<'f> Worker<'f> {
             }
             self.rounds += u32::from(edge.when == Condition::Again);
             settlement.fired.push(at);
+            if self.flow.steps[step].counts && edge.to.contains(&To::Retry) {
+                settlement.retries = Some(choices.next(3) as u32);
+            }
             if let Some(key) = edge.publish {
                 let value = self.value();
                 settlement.published.insert(key_name(key).parse().expect("valid"), value);
             }
         }
         settlement
+    }
+
+    /// Renders what children start with, for some of a range: the rest stays, or is handed back.
+    fn calls(&mut self, owed: &[u32], choices: &mut Choices) -> Report {
+        let some = if choices.is_fair() { owed.len() } else { 1 + choices.next(owed.len()) };
+        let mut report = ItemsReport::default();
+        let mut errors = Vec::new();
+        for &item in &owed[..some] {
+            if choices.chance(9) {
+                report.failed.push(ItemIndex(item));
+                errors.push(json!({ "error": self.error(), "index": item, "item": item }));
+            } else {
+                report.called.push((ItemIndex(item), call(choices)));
+            }
+        }
+        report.errors = (!errors.is_empty()).then(|| ValueRef::Inline(Json::of(&errors).expect("JSON")));
+        if choices.chance(5) {
+            report.handed_back = owed[some..].iter().copied().map(ItemIndex).collect();
+        }
+        Report::Items(report)
     }
 
     /// Reports some of a range: the rest stays, or is handed back.
@@ -179,6 +244,20 @@ impl<'f> Worker<'f> {
             report.handed_back = owed[some..].iter().copied().map(ItemIndex).collect();
         }
         Report::Items(report)
+    }
+}
+
+/// What a child starts with.
+fn call(choices: &mut Choices) -> Called {
+    Called { timeout_ms: choices.chance(3).then_some(1_000), ..Called::default() }
+}
+
+/// A duration, evaluated if need be.
+fn milliseconds(delay: Delay, choices: &mut Choices) -> Option<u64> {
+    match delay {
+        Delay::None => None,
+        Delay::Known(ms) => Some(ms),
+        Delay::Evaluated => Some(choices.next(3) as u64 * 10),
     }
 }
 

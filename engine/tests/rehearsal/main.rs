@@ -1,9 +1,9 @@
 //! Workflows rehearsed: every scenario comes out as its script says, and the rehearsal itself tells what is wrong.
 //!
-//! `scenarios` plays the corpus in `tests/scenarios`, `read` is what a script may say, `told` is how differences look,
-//! and `page` holds the example of the guide.
+//! `scenarios` plays the corpus in `tests/scenarios`, `histories` replays what was stored once, `read` is what a script
+//! may say, `told` is how differences look.
 
-mod page;
+mod histories;
 mod read;
 mod scenarios;
 mod told;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use leveret_engine::{
     diagnostic::{Colour, Diagnostics},
     parse,
-    rehearsal::script::{Act, End, Event, Moment, Script, Scripted},
+    rehearsal::script::{Act, End, Event, Moment, Part, Script, Scripted},
 };
-use proto::work::Status;
+use proto::{json::Json, work::Status};
 
 const WORKFLOW: &str = "\
 name: w
@@ -19,7 +19,7 @@ tasks:
 
 fn read(source: &str) -> Result<Script, Diagnostics> {
     let (workflow, _) = parse::parse(WORKFLOW, "w.yaml").expect("valid");
-    parse::script(source, "s.yaml", &workflow)
+    parse::script(source, "s.yaml", &workflow, &[])
 }
 
 /// The problems of a script, one line each.
@@ -33,13 +33,13 @@ fn a_script_is_read_with_its_defaults() {
     let parameters: Vec<_> = script.parameters.iter().map(|(name, json)| format!("{name}={}", json.as_str())).collect();
     assert_eq!(parameters, ["hosts=[]", "port=443"]);
     assert_eq!(script.now.to_string(), "2026-01-01T00:00:00.000Z");
-    assert!(script.outcomes.is_empty() && script.events.is_empty() && script.rerun.is_none());
+    assert!(script.take.part == Part::default() && script.take.rerun.is_none());
 }
 
 #[test]
 fn json_is_a_script_too() {
     let script = read(r#"{"parameters": {"hosts": ["a"]}, "expect": {"order": ["probe"]}}"#).expect("valid");
-    assert_eq!(script.expect.order.map(|order| order.len()), Some(1));
+    assert_eq!(script.take.expect.order.map(|order| order.len()), Some(1));
 }
 
 #[test]
@@ -55,7 +55,7 @@ outcomes:
     - { status: crashed }
 ";
     let script = read(source).expect("valid");
-    let cues = script.outcomes.values().flatten().map(|entry| match entry {
+    let cues = script.take.part.outcomes.values().flatten().map(|entry| match entry {
         Scripted::Attempt(cue) => cue.clone(),
         Scripted::Items(_) => panic!("it has no items"),
     });
@@ -88,7 +88,7 @@ fn events_have_a_moment() {
 parameters: { hosts: [a] }
 events: [{ at: start, do: cancel }, { before: probe, do: cancel, reason: why }, { during: probe, do: cancel }, { after: report, do: cancel }]
 ";
-    let events = read(source).expect("valid").events;
+    let events = read(source).expect("valid").take.part.events;
     let moments: Vec<_> = events.iter().map(|event| event.at.to_string()).collect();
     assert_eq!(moments, ["at start", "before probe", "during probe", "after report"]);
     let probe = "probe".parse().expect("valid");
@@ -138,19 +138,49 @@ expect: { status: good, order: probe, tasks: { report: done }, attempts: { repor
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_by_name() {
+fn signals_come_with_a_moment_or_at_the_start() {
     let source = "\
 parameters: { hosts: [] }
-signals: [{ name: go, payload: { by: me }, after: probe }]
-events: [{ after: probe, do: pause }, { after: report, do: resume }]
-rerun: { from: report, outcomes: { report: [{}] }, expect: { status: succeeded } }
+signals: [{ name: go }, { name: go, id: a, payload: [1], at: 1m30s }, { name: stop, after: probe }]
+events: [{ at: 90, do: pause, reason: lunch }, { after: report, do: resume }]
 ";
-    insta::assert_snapshot!(refused(source), @r"
-    s.yaml:2:11: error[not_supported_yet]: `signals[0]` is not supported yet
-    s.yaml:3:30: error[not_supported_yet]: this `events[0].do` is not supported yet
-    s.yaml:3:60: error[not_supported_yet]: this `events[1].do` is not supported yet
-    s.yaml:4:1: error[not_supported_yet]: `rerun` is not supported yet
-    ");
+    let events = read(source).expect("valid").take.part.events;
+    let moments: Vec<_> = events.iter().map(|event| event.at.to_string()).collect();
+    assert_eq!(moments, ["at start", "at 1m30s", "after probe", "at 1m30s", "after report"]);
+    let (name, payload) = ("go".parse().expect("valid"), Json::of(&[1]).expect("JSON"));
+    assert_eq!(events[1].act, Act::Signal { name, id: Some("a".to_owned()), payload });
+    assert_eq!(events[3].act, Act::Pause { reason: Some("lunch".to_owned()) });
+}
+
+#[test]
+fn what_is_wrong_with_children_and_reruns_is_told() {
+    let source = "\
+parameters: { hosts: [] }
+context: { wrkflow: {} }
+at: soon
+signals: [{ payload: 1 }, { name: go, at: noon }, { name: go, at: start, after: probe }]
+children: { w: { outcomes: { prob: [] }, expect: {} }, other: {} }
+expect: { refused: x, children: { other: {}, w: { runs: many, statuses: [good], order: [nobody] } } }
+rerun: { from: report, failed_items: true, parameters: {}, rerun: { from: nobody } }
+";
+    insta::assert_snapshot!(refused(source), @r#"
+    s.yaml:2:10: error[context_invalid]: `context` cannot be read: unknown field `wrkflow`, expected one of `schema`, `parameters`, `workflow`, `signal`, `task` at line 1 column 10
+    s.yaml:3:5: error[wrong_type]: `at` is no time: "soon"
+    s.yaml:4:11: error[key_missing]: `signals[0].name` is missing
+    s.yaml:4:43: error[duration_invalid]: `signals[1].at`: a duration is numbers with units, such as `1m30s`, not "noon"
+    s.yaml:4:51: error[moment_unclear]: `signals[2]` must have one moment, not 2
+    s.yaml:5:30: error[unknown_task]: the workflow has no task "prob"
+    s.yaml:5:42: error[unknown_key]: unknown key "expect" in children.w
+    s.yaml:5:56: error[unknown_workflow]: no workflow "other" was given
+    s.yaml:6:11: error[unknown_key]: unknown key "refused" in expect
+    s.yaml:6:35: error[unknown_workflow]: no workflow "other" was given
+    s.yaml:6:57: error[wrong_type]: `expect.children.w.runs` must be a whole number, not the text "many"
+    s.yaml:6:74: error[wrong_word]: `expect.children.w.statuses[0]` cannot be "good"
+    s.yaml:6:89: error[unknown_task]: the workflow has no task "nobody"
+    s.yaml:7:8: error[rerun_unclear]: `rerun` has both `from` and `failed_items`
+    s.yaml:7:44: error[unknown_key]: unknown key "parameters" in rerun
+    s.yaml:7:75: error[unknown_task]: the workflow has no task "nobody"
+    "#);
 }
 
 #[test]

@@ -18,9 +18,9 @@ output: { seen: \"{{ workflow.seen }}\", two: \"{{ 4 / 2 }}\" }
 
 fn play(workflow: &str, script: &str) -> Result<(Outcome, Vec<String>), Error> {
     let (program, _) = Program::compile(workflow, "w.yaml").expect("valid");
-    let script = parse::script(script, "s.yaml", program.workflow()).expect("valid");
+    let script = parse::script(script, "s.yaml", program.workflow(), &[]).expect("valid");
     let outcome = rehearsal::play(&[Arc::new(program)], &script)?;
-    let told = rehearsal::check(&outcome, &script.expect).iter().map(ToString::to_string).collect();
+    let told = rehearsal::check(&outcome, &script.take).iter().map(ToString::to_string).collect();
     Ok((outcome, told))
 }
 
@@ -135,7 +135,7 @@ events: [{ after: tell, do: cancel }, { during: ask, do: cancel }, { before: tel
 #[test]
 fn without_a_workflow_there_is_nothing_to_rehearse() {
     let (program, _) = Program::compile(WORKFLOW, "w.yaml").expect("valid");
-    let script = parse::script("expect: {}", "s.yaml", program.workflow()).expect("valid");
+    let script = parse::script("expect: {}", "s.yaml", program.workflow(), &[]).expect("valid");
     assert_eq!(rehearsal::play(&[], &script), Err(Error::NoProgram));
 }
 
@@ -151,4 +151,79 @@ tasks:
     let script = format!("outcomes: {{ one: {failures}, two: {failures} }}");
     let first = play(workflow, &script).expect("it ends").0;
     assert_eq!(play(workflow, &script).expect("it ends").0, first);
+}
+
+const PARENT: &str = "\
+name: parent
+tasks:
+  go: { workflow: child, next: [{ when: failed(), do: fail }] }
+";
+
+const CHILD: &str = "\
+name: child
+tasks:
+  work: { action: a }
+";
+
+fn play_both(script: &str) -> Result<Outcome, Error> {
+    let programs: Vec<_> = [PARENT, CHILD]
+        .into_iter()
+        .map(|source| Arc::new(Program::compile(source, "w.yaml").expect("valid").0))
+        .collect();
+    let script = parse::script(script, "s.yaml", programs[0].workflow(), &[programs[1].workflow()]).expect("valid");
+    rehearsal::play(&programs, &script)
+}
+
+#[test]
+fn a_workflow_that_is_missing_is_named() {
+    let (program, _) = Program::compile(PARENT, "w.yaml").expect("valid");
+    let programs = [Arc::new(program)];
+    let play = |source: &str| {
+        let script = parse::script(source, "s.yaml", programs[0].workflow(), &[]).expect("valid");
+        rehearsal::play(&programs, &script)
+    };
+    let error = play("expect: {}").expect_err("the child was not given");
+    assert_eq!(
+        error.to_string(),
+        "parent runs the workflow child: give its file too, or say in `outcomes` how its task ends"
+    );
+    assert!(play("outcomes: { go: [{ result: 1 }] }").is_ok());
+    assert!(play("outcomes: { go: [{ error: no }] }\nrerun: {}").is_err(), "the rerun needs it");
+}
+
+#[test]
+fn children_and_reruns_are_told_with_their_place() {
+    let script = "\
+children: { child: { outcomes: { work: [{ error: no }, {}] }, events: [{ at: 5m, do: cancel }] } }
+expect: { children: { child: { runs: 2, statuses: [succeeded], order: [] } } }
+rerun:
+  expect: { status: failed, order: [] }
+  rerun: { expect: { refused: task_unknown } }
+";
+    let programs = [PARENT, CHILD].map(|source| Arc::new(Program::compile(source, "w.yaml").expect("valid").0));
+    let read = parse::script(script, "s.yaml", programs[0].workflow(), &[programs[1].workflow()]).expect("valid");
+    let outcome = play_both(script).expect("it ends");
+    let unused: Vec<_> = outcome.unused.iter().map(ToString::to_string).collect();
+    assert_eq!(unused, ["1 outcome of work in child was not used", "the event at 5m in child never came"]);
+    let told: Vec<_> = rehearsal::check(&outcome, &read.take).iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    children.child.runs
+      expected  2
+      got       1
+    children.child.statuses
+      expected  ["succeeded"]
+      got       ["failed"]
+    children.child.order
+      expected  []
+      got       ["work"]
+    rerun.status
+      expected  "failed"
+      got       "succeeded"
+    rerun.order
+      expected  []
+      got       ["go"]
+    rerun.rerun.refused
+      expected  "task_unknown"
+      got       "nothing_to_rerun: no task of the run failed: say with `from` which task is to run again"
+    "#);
 }

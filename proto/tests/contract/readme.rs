@@ -52,6 +52,11 @@ fn every_limit_is_told() {
     row("ITEMS_MAX", "1,000,000");
     row("RANGE_ITEMS_MAX", "1,000");
     row("TASKS_MAX", "100,000");
+    row("SIGNALS_MAX", "1,000");
+    row("NESTING_MAX", &limits::NESTING_MAX.to_string());
+    row("CHILDREN_MAX", &limits::CHILDREN_MAX.to_string());
+    row("SCHEDULES_MAX", "10,000");
+    assert_eq!((limits::SIGNALS_MAX, limits::SCHEDULES_MAX), (1_000, 10_000));
     row("JSON_DEPTH_MAX", &limits::JSON_DEPTH_MAX.to_string());
     assert_eq!((limits::ITEMS_MAX, limits::RANGE_ITEMS_MAX, limits::TASKS_MAX), (1_000_000, 1_000, 100_000));
 }

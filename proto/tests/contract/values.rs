@@ -6,7 +6,7 @@ use leveret_proto::{
     id::Digest,
     json::Json,
     manifest::Manifest,
-    value::{List, Part, Stored, ValueRef},
+    value::{Form, List, Part, Stored, ValueRef},
     work::WorkKey,
 };
 
@@ -16,17 +16,25 @@ use crate::{
 };
 
 pub fn check(golden: &mut Golden) {
-    let part = |first: u32, values: ValueRef| Part { items: set(&[(first, 2)]), values, ignored: set(&[]) };
+    let part =
+        |first: u32, values: ValueRef| Part { items: set(&[(first, 2)]), values, form: Form::Array, ignored: set(&[]) };
     let large = || ValueRef::Stored(stored("results of two items", 4_096));
     let mut late = part(1, inline("[10,20]"));
     late.ignored = set(&[(1, 1)]);
     let parts = vec![part(0, inline("[0,1]")), late, part(4, large())];
+    let each = Part { form: Form::Each, ..part(0, inline(r#"{"deployed":true}"#)) };
+    let error = Part { form: Form::Error, ..part(2, inline(r#"{"code":"not_started","message":"…"}"#)) };
+    let forms = [&parts[0], &each, &error].map(|part| tag(&part.form));
+    let source = vec![(3, inline(r#"["a","b","c"]"#)), (1, inline(r#"["d"]"#))];
     let samples = [
         ("value_inline", inline(r#"{"hosts":["a","b"],"port":443}"#)),
         ("value_stored", large()),
-        ("value_list", ValueRef::List(List { places: Some(6), parts: parts.clone() })),
-        ("value_list_dense", ValueRef::List(List { places: None, parts })),
+        ("value_list", ValueRef::List(List { places: Some(6), parts: parts.clone(), source: Vec::new() })),
+        ("value_list_dense", ValueRef::List(List { places: None, parts, source: Vec::new() })),
+        ("value_list_each", ValueRef::List(List { places: Some(2), parts: vec![each], source: Vec::new() })),
+        ("value_list_errors", ValueRef::List(List { places: None, parts: vec![error], source })),
     ];
+    golden.covers::<Form>(forms);
     golden.covers::<ValueRef>(samples.iter().map(|(_, sample)| tag(sample)));
     let manifest: Manifest =
         BTreeMap::from([("parameters.port".to_owned(), inline("443")), ("task.probe.result".to_owned(), large())]);

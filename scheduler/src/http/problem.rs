@@ -69,7 +69,9 @@ impl Refused {
         let code = problems.first().map_or("invalid", |problem| problem.code.as_str()).to_owned();
         let status = match code.as_str() {
             "workflow_unknown" => StatusCode::NOT_FOUND,
-            "id_conflict" => StatusCode::CONFLICT,
+            "run_unknown" => StatusCode::NOT_FOUND,
+            "id_conflict" | "run_ended" | "run_not_finished" | "child_run" | "nothing_to_rerun" | "exclusive_busy"
+            | "too_many_signals" => StatusCode::CONFLICT,
             "submission_too_large" => StatusCode::PAYLOAD_TOO_LARGE,
             "history_unreadable" => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::UNPROCESSABLE_ENTITY,

@@ -1,4 +1,4 @@
-//! Runs: submit, list, show, follow, cancel.
+//! Runs: submit, list, show, follow.
 
 use std::{collections::HashMap, convert::Infallible, sync::Arc, time::Duration};
 
@@ -12,19 +12,23 @@ use axum::{
         sse::{Event, KeepAlive},
     },
 };
-use engine::machine::fact::Fact;
+use engine::machine::{self, fact::Fact};
 use futures_util::{Stream, StreamExt, stream};
 use proto::{
     SCHEMA, codec,
     id::RunId,
-    job::{Command, Order},
-    view::{ListDocument, Run, RunDocument},
+    view::{ListDocument, Run, RunDocument, Summary, TimelineDocument},
 };
-use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::{Api, problem::Refused};
-use crate::{call::Call, desk, store::Filter};
+use crate::{
+    call::Call,
+    desk,
+    programs::Known,
+    store::{Filter, Head},
+    timeline,
+};
 
 /// Runs in one list, unless asked for fewer.
 const LIST_MAX: u32 = 1_000;
@@ -40,13 +44,27 @@ pub(super) async fn submit(State(api): State<Api>, body: Result<Bytes, BytesReje
     Ok((status, Json(answer)).into_response())
 }
 
-/// `GET /api/v1/runs?status=&workflow=&label=k=v&since=1h&limit=`: newest first.
+/// Which runs are asked for, beside a filter of the store's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waiting {
+    Any,
+    ForSignal,
+}
+
+/// `GET /api/v1/runs?status=&workflow=&label=k=v&since=1h&waiting=true&limit=`: newest first. `waiting`: only runs with a
+/// task that waits for a signal.
 pub(super) async fn list(
     State(api): State<Api>,
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Json<ListDocument>, Refused> {
-    let filter = filter_of(query)?;
-    Ok(Json(ListDocument { schema: SCHEMA, runs: api.store.list(&filter).await? }))
+    let (filter, waiting) = filter_of(query)?;
+    let runs = match waiting {
+        Waiting::Any => api.store.list(&filter).await?,
+        Waiting::ForSignal => {
+            api.ask(|answer| Call::Waiting { filter, answer }).await.ok_or_else(Refused::unavailable)?
+        }
+    };
+    Ok(Json(ListDocument { schema: SCHEMA, runs }))
 }
 
 /// `GET /api/v1/runs/{id}`: the run, its fan-outs as counts.
@@ -64,6 +82,19 @@ pub(super) async fn facts(State(api): State<Api>, Path(id): Path<String>) -> Res
     }
     let facts: Result<Vec<Fact>, _> = rows.iter().map(|row| codec::decode_within(row, usize::MAX)).collect();
     facts.map(Json).map_err(|error| desk::Error::History { run, why: error.to_string() }.into())
+}
+
+/// `GET /api/v1/runs/{id}/timeline`: every start of a task, when, how long, and how it ended.
+pub(super) async fn timeline(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<TimelineDocument>, Refused> {
+    let run = run_id(&id)?;
+    let head = head(&api, &run).await?;
+    let (facts, known) = desk::history(&api.store, &api.programs, &run, &head).await?;
+    let Summary { started_at, finished_at, .. } = head.summary;
+    let tasks = timeline::of(known.program.workflow(), &facts);
+    Ok(Json(TimelineDocument { schema: SCHEMA, id: run, started_at, finished_at, tasks }))
 }
 
 /// `GET /api/v1/runs/{id}/events`: server-sent events named `run`, each the run as it is then; the last is terminal.
@@ -117,29 +148,6 @@ fn sse(views: impl Stream<Item = Run> + Send + 'static) -> Response {
     Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct CancelBody {
-    reason: Option<String>,
-}
-
-/// `POST /api/v1/runs/{id}/cancel`, optionally with `{"reason": …}`. 202 also when it has ended already.
-pub(super) async fn cancel(
-    State(api): State<Api>,
-    Path(id): Path<String>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Refused> {
-    let body = body.map_err(|rejection| Refused::body(&rejection))?;
-    let body: CancelBody = match body.is_empty() {
-        true => CancelBody::default(),
-        false => serde_json::from_slice(&body)
-            .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "json_invalid", error.to_string()))?,
-    };
-    let command = Command { run: run_id(&id)?, order: Order::Cancel { reason: body.reason } };
-    let answer = api.ask(|answer| Call::Command { command, answer }).await.ok_or_else(Refused::unavailable)??;
-    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
-}
-
 /// The run as it is: from the loop's memory while it lives, else from the store.
 async fn find(api: &Api, run: &RunId) -> Result<Run, Refused> {
     let asked = run.clone();
@@ -147,9 +155,7 @@ async fn find(api: &Api, run: &RunId) -> Result<Run, Refused> {
     let mut view = match live {
         Some(view) => view,
         None => {
-            let heads = api.store.heads(std::slice::from_ref(run)).await?;
-            let head = heads.get(run).ok_or_else(|| Refused::no_run(run))?;
-            let (restored, known) = desk::restore(&api.store, &api.programs, run, head).await?;
+            let (restored, known) = restored(api, run).await?;
             restored.view(known.program.workflow())
         }
     };
@@ -163,9 +169,21 @@ async fn find(api: &Api, run: &RunId) -> Result<Run, Refused> {
     Ok(view)
 }
 
-fn filter_of(query: Vec<(String, String)>) -> Result<Filter, Refused> {
+/// The run as the store has it.
+pub(super) async fn restored(api: &Api, run: &RunId) -> Result<(machine::Run, Arc<Known>), Refused> {
+    let head = head(api, run).await?;
+    Ok(desk::restore(&api.store, &api.programs, run, &head).await?)
+}
+
+async fn head(api: &Api, run: &RunId) -> Result<Head, Refused> {
+    let mut heads = api.store.heads(std::slice::from_ref(run)).await?;
+    heads.remove(run).ok_or_else(|| Refused::no_run(run))
+}
+
+fn filter_of(query: Vec<(String, String)>) -> Result<(Filter, Waiting), Refused> {
     let bad = |key: &str, why: String| Refused::new(StatusCode::BAD_REQUEST, "query_invalid", format!("{key}: {why}"));
     let mut filter = Filter { limit: LIST_DEFAULT, ..Filter::default() };
+    let mut waiting = Waiting::Any;
     let mut labels = HashMap::new();
     for (key, value) in query {
         match key.as_str() {
@@ -188,18 +206,23 @@ fn filter_of(query: Vec<(String, String)>) -> Result<Filter, Refused> {
                     now.as_millis() - i64::try_from(ago.as_millis()).unwrap_or(0),
                 ));
             }
+            "waiting" => match value.as_str() {
+                "true" => waiting = Waiting::ForSignal,
+                "false" => waiting = Waiting::Any,
+                _ => return Err(bad("waiting", "write true or false".into())),
+            },
             "limit" => {
                 let limit: u32 = value.parse().map_err(|_| bad("limit", format!("{value:?} is no number")))?;
                 filter.limit = limit.clamp(1, LIST_MAX);
             }
-            other => return Err(bad(other, "no such filter: status, workflow, label, since, limit".into())),
+            other => return Err(bad(other, "no such filter: status, workflow, label, since, waiting, limit".into())),
         }
     }
     filter.labels = labels.into_iter().collect();
-    Ok(filter)
+    Ok((filter, waiting))
 }
 
-fn run_id(text: &str) -> Result<RunId, Refused> {
+pub(super) fn run_id(text: &str) -> Result<RunId, Refused> {
     text.parse()
         .map_err(|error: proto::id::Error| Refused::new(StatusCode::BAD_REQUEST, "id_invalid", error.to_string()))
 }

@@ -161,7 +161,7 @@ impl Store {
     pub(super) fn list(&self, filter: &Filter) -> Vec<Summary> {
         let state = self.state();
         let mut wanted: Vec<&Summary> =
-            state.runs.values().map(|run| &run.head.summary).filter(|summary| admits(filter, summary)).collect();
+            state.runs.values().map(|run| &run.head.summary).filter(|summary| filter.admits(summary)).collect();
         wanted.sort_by_key(|summary| Reverse((summary.started_at, &summary.id)));
         wanted.truncate(filter.limit.min(Filter::LIMIT_MAX) as usize);
         wanted.into_iter().cloned().collect()
@@ -290,11 +290,4 @@ fn check_positions(write: &RunWrite, run: &Run) -> Result<(), Error> {
         Some((seq, _)) => Err(Error::Broken(format!("run {} has a fact at position {seq} already", write.id).into())),
         None => Ok(()),
     }
-}
-
-fn admits(filter: &Filter, summary: &Summary) -> bool {
-    filter.status.is_none_or(|status| summary.status == status)
-        && filter.workflow.as_ref().is_none_or(|workflow| summary.workflow == *workflow)
-        && filter.since.is_none_or(|since| summary.started_at >= since)
-        && filter.labels.iter().all(|(key, value)| summary.labels.get(key) == Some(value))
 }

@@ -162,6 +162,16 @@ pub struct Filter {
     pub limit: u32,
 }
 
+impl Filter {
+    /// Whether a run is asked for.
+    pub(crate) fn admits(&self, summary: &Summary) -> bool {
+        self.status.is_none_or(|status| summary.status == status)
+            && self.workflow.as_ref().is_none_or(|workflow| summary.workflow == *workflow)
+            && self.since.is_none_or(|since| summary.started_at >= since)
+            && self.labels.iter().all(|(key, value)| summary.labels.get(key) == Some(value))
+    }
+}
+
 impl Commit {
     /// Panics where the rules above are broken: a database would answer with an error that names none of our things.
     pub(super) fn assert_sound(&self) {

@@ -1,14 +1,15 @@
 //! From inputs to what is to be done about them. Decodes and sorts; decides nothing about runs.
 
-use engine::machine::{self, Timer, fact::ReplyTo};
+use engine::machine::{self, Signal, Timer, again::Again, fact::ReplyTo};
 use proto::{
     codec,
     failure::Failure,
     id::{Digest, RunId, ScheduleName},
-    job::{Answer, Command, Job, Order, Submission},
+    job::{Answer, Command, Job, Order, Rerun, Submission},
     limits::ITEMS_MAX,
     outcome::{FromWorker, Heartbeat, Listed, Outcome, Report},
     topology::Topology,
+    value::ValueRef,
     work::WorkKey,
 };
 use queue::Delivery;
@@ -51,6 +52,8 @@ pub(crate) enum Own {
     Continue(RunId),
     /// The items of this work are not to be had, so that no worker will ever see it.
     Lost(WorkKey),
+    /// It is this run's turn among those that exclude each other.
+    Admit(RunId),
 }
 
 impl Input {
@@ -106,6 +109,8 @@ pub(super) enum Todo {
     Step { run: RunId, input: machine::Input, named: Vec<Digest>, source: Source },
     /// A person's order, which wants an answer.
     Order { run: RunId, input: machine::Input, reply: Option<ReplyTo>, source: Source },
+    /// A person wants a run done again, as the new run `run`.
+    Rerun { run: RunId, of: RunId, again: Again, reply: Option<ReplyTo>, source: Source },
     /// What cannot be read or accepted.
     Refuse { rejection: Rejection, reply: Option<ReplyTo>, source: Source },
     /// Ticks of a schedule are due.
@@ -119,13 +124,15 @@ pub(super) enum Todo {
 }
 
 impl Todo {
-    /// The run that must be looked up for it.
-    pub(super) fn run(&self) -> Option<&RunId> {
-        match self {
-            Self::Accept { run, .. } | Self::Step { run, .. } | Self::Order { run, .. } => Some(run),
-            Self::Lost { key } => Some(&key.run),
-            Self::Refuse { .. } | Self::Tick { .. } | Self::Change { .. } | Self::Beat { .. } => None,
-        }
+    /// The runs that must be looked up for it.
+    pub(super) fn runs(&self) -> impl Iterator<Item = &RunId> {
+        let (one, other) = match self {
+            Self::Accept { run, .. } | Self::Step { run, .. } | Self::Order { run, .. } => (Some(run), None),
+            Self::Rerun { run, of, .. } => (Some(run), Some(of)),
+            Self::Lost { key } => (Some(&key.run), None),
+            Self::Refuse { .. } | Self::Tick { .. } | Self::Change { .. } | Self::Beat { .. } => (None, None),
+        };
+        one.into_iter().chain(other)
     }
 
     /// The schedule that may start runs by it.
@@ -135,6 +142,7 @@ impl Todo {
             Self::Accept { .. }
             | Self::Step { .. }
             | Self::Order { .. }
+            | Self::Rerun { .. }
             | Self::Refuse { .. }
             | Self::Change { .. }
             | Self::Beat { .. }
@@ -146,15 +154,16 @@ impl Todo {
 /// Reads one input. Values that come with it are put into `found`.
 pub(super) fn read(input: Input, topology: &Topology, found: &mut intern::Found) -> Todo {
     match input {
-        Input::Job(delivery) => job(delivery, topology),
+        Input::Job(delivery) => job(delivery, topology, found),
         Input::Outcome(delivery) => outcome(delivery, found),
         Input::Dead(delivery) => dead(delivery, topology),
-        Input::Submit(body, asker) => submission(&body, None, Ok(None), Source::Call(asker)),
-        Input::Command(command, asker) => order(command, None, Source::Call(asker)),
+        Input::Submit(body, asker) => submission(&body, None, Ok(None), Source::Call(asker), found),
+        Input::Command(command, asker) => order(command, None, None, Source::Call(asker), found),
         Input::Schedule(change, asker) => Todo::Change { change, asker },
         Input::Own(Own::Tick(schedule)) => Todo::Tick { schedule },
         Input::Own(Own::Timer(run, timer)) => own(run, machine::Input::Timer(timer)),
         Input::Own(Own::Continue(run)) => own(run, machine::Input::Continue),
+        Input::Own(Own::Admit(run)) => own(run, machine::Input::Admit),
         Input::Own(Own::Lost(key)) => Todo::Lost { key },
     }
 }
@@ -163,11 +172,11 @@ fn own(run: RunId, input: machine::Input) -> Todo {
     Todo::Step { run, input, named: Vec::new(), source: Source::Own }
 }
 
-fn job(delivery: Delivery, topology: &Topology) -> Todo {
+fn job(delivery: Delivery, topology: &Topology, found: &mut intern::Found) -> Todo {
     let reply = reply_of(&delivery, topology);
     let message_id = delivery.properties.message_id.clone();
     let body = delivery.body.clone();
-    submission(&body, message_id.as_deref(), reply, Source::Delivery(Origin::Jobs, Box::new(delivery)))
+    submission(&body, message_id.as_deref(), reply, Source::Delivery(Origin::Jobs, Box::new(delivery)), found)
 }
 
 fn submission(
@@ -175,6 +184,7 @@ fn submission(
     message_id: Option<&str>,
     reply: Result<Option<ReplyTo>, Rejection>,
     source: Source,
+    found: &mut intern::Found,
 ) -> Todo {
     let reply = match reply {
         Ok(reply) => reply,
@@ -185,14 +195,42 @@ fn submission(
             Ok(run) => Todo::Accept { run, job: Box::new(job), reply, source },
             Err(rejection) => Todo::Refuse { rejection, reply, source },
         },
-        Ok(Submission::Command(command)) => order(command, reply, source),
+        Ok(Submission::Command(command)) => order(command, message_id, reply, source, found),
         Err(rejection) => Todo::Refuse { rejection, reply, source },
     }
 }
 
-fn order(command: Command, reply: Option<ReplyTo>, source: Source) -> Todo {
-    let Command { run, order: Order::Cancel { reason } } = command;
-    Todo::Order { run, input: machine::Input::Cancel { reason }, reply, source }
+fn order(
+    command: Command,
+    message_id: Option<&str>,
+    reply: Option<ReplyTo>,
+    source: Source,
+    found: &mut intern::Found,
+) -> Todo {
+    let Command { run, order } = command;
+    let input = match order {
+        Order::Cancel { reason } => machine::Input::Cancel { reason },
+        Order::Pause { reason } => machine::Input::Pause { reason },
+        Order::Resume => machine::Input::Resume,
+        Order::Signal { name, payload, id } => {
+            let mut payload = ValueRef::Inline(payload);
+            found.value(&mut payload);
+            let id = id.or_else(|| message_id.map(str::to_owned));
+            machine::Input::Signal(Signal { name, id, payload })
+        }
+        Order::Rerun { scope, new_id } => {
+            let again = match scope {
+                Rerun::Failed => Again::Failed,
+                Rerun::FailedItems => Again::FailedItems,
+                Rerun::From(task) => Again::From(task),
+            };
+            return match intake::chosen(new_id.as_ref(), message_id) {
+                Ok(new) => Todo::Rerun { run: new, of: run, again, reply, source },
+                Err(rejection) => Todo::Refuse { rejection, reply, source },
+            };
+        }
+    };
+    Todo::Order { run, input, reply, source }
 }
 
 fn outcome(delivery: Delivery, found: &mut intern::Found) -> Todo {
@@ -212,6 +250,10 @@ fn outcome(delivery: Delivery, found: &mut intern::Found) -> Todo {
             Todo::Step { run: key.run.clone(), input: machine::Input::Report(key, report), named, source }
         }
         Ok(FromWorker::Heartbeat(heartbeat)) => Todo::Beat { heartbeat, source },
+        Ok(FromWorker::Claim(claim)) => {
+            let run = claim.key.run.clone();
+            Todo::Step { run, input: machine::Input::Claim(claim), named: Vec::new(), source }
+        }
         Err(error) => {
             let rejection = Rejection::new(error.code(), format!("no outcome: {error}"));
             Todo::Refuse { rejection, reply: None, source }
@@ -237,7 +279,7 @@ fn dead(delivery: Delivery, topology: &Topology) -> Todo {
     let by_id = delivery.properties.message_id.as_deref().and_then(|id| id.parse::<WorkKey>().ok());
     let key = by_id.or_else(|| match codec::decode::<FromWorker>(&delivery.body) {
         Ok(FromWorker::Outcome(outcome)) => Some(outcome.key),
-        Ok(FromWorker::Heartbeat(_)) | Err(_) => None,
+        Ok(FromWorker::Heartbeat(_) | FromWorker::Claim(_)) | Err(_) => None,
     });
     let reply = reply_of(&delivery, topology).unwrap_or_default();
     let source = Source::Delivery(Origin::Dead, Box::new(delivery));

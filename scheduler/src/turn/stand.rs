@@ -12,7 +12,6 @@ use crate::{
     dispatch,
     metrics::Count,
     outbox::Envelope,
-    recover::Doubt,
     store::{OutboxKind, OutboxRow, TimerRow},
     timers::row_key,
 };
@@ -68,13 +67,13 @@ impl Turn<'_> {
     }
 
     /// Commits. Whatever is in the commit is in doubt until its answer is here.
-    pub(super) async fn store(&mut self, doubt: &mut Doubt) -> Result<(), Error> {
+    pub(super) async fn store(&mut self) -> Result<(), Error> {
         let mut commit = std::mem::take(&mut self.commit);
         if commit.is_empty() {
             return Ok(());
         }
         commit.fences = self.desk.fences_of(&commit);
-        doubt.rows.extend(commit.outbox_add.iter().map(|row| (row.key.clone(), row.shard)));
+        self.doubt.rows.extend(commit.outbox_add.iter().map(|row| (row.key.clone(), row.shard)));
         let begun = Instant::now();
         let stored = self.desk.store.commit(commit).await;
         self.desk.metrics.turns.commit.observe(begun.elapsed().as_secs_f64());

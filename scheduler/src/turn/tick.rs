@@ -19,7 +19,6 @@ use crate::{
     intake,
     metrics::Count,
     programs,
-    recover::Doubt,
     schedule::{Decision, Previous, Schedule, Started},
     store::ScheduleWrite,
 };
@@ -191,14 +190,14 @@ impl Turn<'_> {
     }
 
     /// Adds to the commit what is new about schedules.
-    pub(super) fn write_schedules(&mut self, doubt: &mut Doubt) {
+    pub(super) fn write_schedules(&mut self) {
         for (name, schedule) in &self.ticked.schedules {
             let is_new = schedule.as_ref().is_none_or(|schedule| self.desk.schedules.get(name) != Some(schedule));
             if is_new {
                 let shard = self.desk.shard_of_schedule(name);
                 let body = schedule.as_ref().map(Schedule::write);
                 self.commit.schedules.push(ScheduleWrite { name: name.clone(), shard, body });
-                doubt.schedules.insert(name.clone());
+                self.doubt.schedules.insert(name.clone());
             }
         }
     }

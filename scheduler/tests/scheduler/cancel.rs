@@ -23,7 +23,7 @@ async fn a_cancel_by_queue_reaches_workers_and_ends_the_run() {
     assert_eq!(answer["id"], "r");
     let told = within(control.recv()).await.unwrap();
     let told: Control = proto::codec::decode(&told.body).unwrap();
-    assert_eq!(told, Control::Cancel { run: "r".parse().unwrap() });
+    assert_eq!(told, Control::Cancel { run: "r".parse().unwrap(), through: proto::id::Instance(1) });
     assert_eq!(site.show("r").await["status"], "canceling");
     site.report(&work, acted(&[])).await;
     let (work, _delivery) = site.work().await;

@@ -95,7 +95,10 @@ async fn what_is_wrong_is_told_kept_and_counted() {
         (json!({ "workflow": "nobody-knows" }).to_string(), "workflow_unknown"),
         (json!({ "workflow": "a", "id": "no spaces" }).to_string(), "json_invalid"),
         (json!({ "id": "r" }).to_string(), "submission_invalid"),
-        (json!({ "definition": ONE, "at": "2030-01-01T00:00:00Z" }).to_string(), "not_supported_yet"),
+        (json!({ "definition": ONE, "context": { "tasks": {} } }).to_string(), "context_invalid"),
+        (json!({ "definition": ONE, "id": "r~1.1" }).to_string(), "id_invalid"),
+        (json!({ "command": "resume", "id": "nobody" }).to_string(), "run_unknown"),
+        (json!({ "command": "rerun", "id": "nobody" }).to_string(), "run_unknown"),
         (json!({ "command": "cancel", "id": "nobody" }).to_string(), "run_unknown"),
     ];
     for (body, code) in &cases {

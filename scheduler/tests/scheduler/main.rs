@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod cancel;
+mod children;
+mod claims;
 mod faults;
 mod http;
 mod jobs;
+mod orders;
+mod orders_http;
 mod outcomes;
 mod recovery;
 mod robot;

@@ -4,7 +4,7 @@ use proto::{
     id::ItemIndex,
     items::ItemSet,
     json::Json,
-    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, OutputReport, Report, Settlement},
+    outcome::{Acted, Failed, ItemsPart, ItemsReport, Listed, Next, OutputReport, Report, RunPrepared, Settlement},
     value::ValueRef,
     work::{Phase, Status, Work},
 };
@@ -53,7 +53,7 @@ pub const NONE: &str = "name: none\ntasks: { a: { next: [{ do: b }] }, b: {} }\n
 /// What each piece of work comes to: first attempts of `first` and of every third item are to be tried again.
 pub fn decide(work: &Work) -> Report {
     match work.key.phase {
-        Phase::Prepare => Report::Vars(Vec::new()),
+        Phase::Prepare => Report::RunPrepared(RunPrepared::default()),
         Phase::Items => listed(ITEMS),
         Phase::Act => match &work.range {
             Some(range) => Report::Items(items(&range.items, work.retries)),
@@ -63,6 +63,7 @@ pub fn decide(work: &Work) -> Report {
         Phase::Settle => Report::Settled(Settlement {
             fired: vec![0],
             published: [("sum".parse().unwrap(), value(&json!(ITEMS)))].into(),
+            retries: None,
         }),
         Phase::Output => output(&json!({ "sum": ITEMS })),
     }
@@ -104,7 +105,7 @@ pub fn acted(fired: &[u16]) -> Report {
 }
 
 pub fn acted_with(result: ValueRef, fired: &[u16]) -> Report {
-    let next = Next::Settled(Settlement { fired: fired.to_vec(), published: Default::default() });
+    let next = Next::Settled(Settlement { fired: fired.to_vec(), published: Default::default(), retries: None });
     Report::Acted(Acted { status: Status::Succeeded, result, failure: None, next, busy_ms: 1 })
 }
 

@@ -382,3 +382,30 @@ async fn who_may_look_may_not_change() {
     }
     within(guarded.stop()).await.unwrap();
 }
+
+/// As many as there may be, but for one, written as another one was.
+async fn fill(site: &Site) {
+    let store = site.open().await;
+    let epoch = store.acquire(Shard(0), "filler", std::time::Duration::from_secs(5)).await.unwrap().unwrap();
+    let body = store.schedule(&"first".parse().unwrap()).await.unwrap().unwrap();
+    let name = |at: usize| format!("filled-{at}").parse().unwrap();
+    let write = |at| ScheduleWrite { name: name(at), shard: Shard(0), body: Some(body.clone()) };
+    let schedules = (2..proto::limits::SCHEDULES_MAX).map(write).collect();
+    store.commit(Commit { fences: vec![(Shard(0), epoch)], schedules, ..Commit::default() }).await.unwrap();
+    store.release("filler").await.unwrap();
+}
+
+#[tokio::test]
+async fn there_are_so_many_schedules_and_no_more() {
+    let mut site = Site::sqlite().await;
+    register(&site, "none", NONE).await;
+    let yearly = json!({ "workflow": "none", "cron": "0 0 1 1 *" });
+    assert_eq!(put(&site, "first", &yearly).await.0, StatusCode::CREATED);
+    site.stop().await;
+    fill(&site).await;
+    site.start().await;
+    assert_eq!(put(&site, "last", &yearly).await.0, StatusCode::CREATED);
+    let (status, problem) = put(&site, "more", &yearly).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("too_many_schedules")));
+    assert_eq!(put(&site, "last", &yearly).await.0, StatusCode::OK, "one that is there may be changed");
+}

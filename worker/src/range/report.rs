@@ -124,13 +124,16 @@ impl Ended {
 
 /// What `item_errors` says of an item.
 fn entry(index: ItemIndex, item: Value, attempted: &Attempted) -> Json {
-    let entry = |error, item| {
-        let index = Value::from_u64(index.0.into());
-        Value::from_map([("error".to_owned(), error), ("index".to_owned(), index), ("item".to_owned(), item)])
-    };
     // An item or a result may lie so deep that one more level is too much for it.
-    let whole = entry(attempted.error(), item).to_json();
-    whole.or_else(|_| entry(attempted.bare_error(), Value::null()).to_json()).unwrap_or_else(|_| Json::null())
+    let whole = error_entry(index, item, attempted.error()).to_json();
+    let bare = || error_entry(index, Value::null(), attempted.bare_error()).to_json();
+    whole.or_else(|_| bare()).unwrap_or_else(|_| Json::null())
+}
+
+/// An entry of `item_errors`.
+pub(crate) fn error_entry(index: ItemIndex, item: Value, error: Value) -> Value {
+    let index = Value::from_u64(index.0.into());
+    Value::from_map([("error".to_owned(), error), ("index".to_owned(), index), ("item".to_owned(), item)])
 }
 
 /// A JSON array in the making.

@@ -3,6 +3,7 @@
 mod basic;
 mod file;
 mod http;
+mod pages;
 mod plugin;
 mod shell;
 

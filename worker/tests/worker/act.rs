@@ -192,7 +192,7 @@ async fn a_cancel_ends_a_shell_at_once() {
     // Its heartbeat says that it runs.
     while stage.heartbeat().await.running != [work.key.clone()] {}
     let begun = Instant::now();
-    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid") }).await;
+    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid"), through: proto::id::Instance(1) }).await;
     let Report::Acted(acted) = stage.outcome().await.report else { panic!("acted") };
     assert_eq!((acted.status, code(&acted)), (Status::Canceled, "canceled"));
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
@@ -205,7 +205,7 @@ async fn what_is_skipped_is_handed_back_and_what_runs_goes_on() {
     let (one, two) = (stage.task("t", Phase::Act), stage.task("t", Phase::Settle));
     stage.send(&one).await;
     stage.gate.entered(1).await;
-    stage.tell(&Control::Skip { run: RUN.parse().expect("valid") }).await;
+    stage.tell(&Control::Skip { run: RUN.parse().expect("valid"), through: proto::id::Instance(1) }).await;
     stage.send(&two).await;
     // Once the second was begun, nothing of it could be handed back: the slot is taken until here.
     stage.gate.let_go(1);

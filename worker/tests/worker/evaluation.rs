@@ -3,7 +3,7 @@
 use proto::{
     failure::Failure,
     id::ItemIndex,
-    outcome::{Listed, Report},
+    outcome::{Listed, Report, RunPrepared, TaskPrepared},
     value::ValueRef,
     work::{Ended, Phase, Status, Work},
 };
@@ -64,7 +64,7 @@ async fn vars_keep_their_types_and_large_ones_go_first() {
     let mut stage = stage().await;
     let hosts: Vec<_> = (0..10_000).map(|n| format!("host-{n}")).collect();
     let work = reading(stage.work(None, Phase::Prepare), json!({ "parameters.hosts": hosts }));
-    let Report::Vars(vars) = stage.report(&work).await else { panic!("vars") };
+    let Report::RunPrepared(RunPrepared { vars, .. }) = stage.report(&work).await else { panic!("vars") };
     let names: Vec<_> = vars.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["count", "twice", "big"]);
     let read: Vec<_> = vars.iter().map(|(_, value)| stage.read(value)).collect();
@@ -78,7 +78,10 @@ async fn a_delay_is_a_duration_or_a_failure() {
     let mut stage = stage().await;
     let delay = |wait| json!({ "parameters.wait": wait });
     let work = reading(stage.task("each", Phase::Prepare), delay(json!("1m30s")));
-    assert_eq!(stage.report(&work).await, Report::Delay { delay_ms: 90_000 });
+    assert_eq!(
+        stage.report(&work).await,
+        Report::TaskPrepared(TaskPrepared { delay_ms: 90_000, ..TaskPrepared::default() })
+    );
     let work = reading(work, delay(json!("soon")));
     assert_eq!(unable(stage.report(&work).await).code, "template_error");
     stage.drain_clean().await;
@@ -134,13 +137,14 @@ async fn settling_reads_lists_of_results_in_parts() {
     let part = |first, values: Value, ignored: &[u32]| Part {
         items: ItemSet::run(first, u32::try_from(values.as_array().expect("a list").len()).expect("few")),
         values: ValueRef::Stored(stage.values.put(values.to_string())),
+        form: proto::value::Form::Array,
         ignored: ignored.iter().copied().map(ItemIndex).collect(),
     };
     let parts =
         vec![part(3, json!(["d", "e"]), &[]), part(0, json!(["a", "b"]), &[]), part(1, json!(["no", "c"]), &[1])];
-    let result = ValueRef::List(List { places: Some(6), parts });
+    let result = ValueRef::List(List { places: Some(6), parts, source: Vec::new() });
     let mut work = stage.task("each", Phase::Settle);
-    work.ended = Some(Ended { status: Status::Succeeded, failure: None });
+    work.ended = Some(Ended { status: Status::Succeeded, failure: None, asks_retry: false });
     work.manifest = proto::manifest::ManifestRef::Inline(
         [
             ("result".to_owned(), result),
@@ -153,7 +157,7 @@ async fn settling_reads_lists_of_results_in_parts() {
     assert_eq!(settlement.fired, [0]);
     let published: Vec<_> = settlement.published.values().map(|value| stage.read(value)).collect();
     assert_eq!(published, [json!(["a", "b", "c", "d", "e", null])]);
-    work.ended = Some(Ended { status: Status::Failed, failure: None });
+    work.ended = Some(Ended { status: Status::Failed, failure: None, asks_retry: false });
     work.key.serial = 2;
     // It failed, and `error` is null: its code cannot be read.
     assert_eq!(unable(stage.report(&work).await).code, "template_error");

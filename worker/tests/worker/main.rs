@@ -1,6 +1,7 @@
 //! A whole worker on the memory twin, with a real values service; the test plays the scheduler.
 
 mod act;
+mod claim;
 mod evaluation;
 mod metrics;
 mod range;

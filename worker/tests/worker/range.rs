@@ -185,7 +185,7 @@ async fn a_cancel_ends_what_runs_and_hands_back_the_rest() {
     let mut stage = Stage::with_slots(&each(GATE), 2).await;
     stage.send(&stage.range("t", &numbers(4))).await;
     stage.gate.entered(2).await;
-    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid") }).await;
+    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid"), through: proto::id::Instance(1) }).await;
     let (mut failed, mut handed_back, mut code) = (Vec::new(), Vec::new(), None);
     while failed.len() + handed_back.len() < 4 {
         let report = stage.items().await;

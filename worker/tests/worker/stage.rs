@@ -24,7 +24,7 @@ use proto::{
     items::ItemSet,
     json::Json,
     manifest::{Manifest, ManifestRef},
-    outcome::{Acted, FromWorker, Heartbeat, ItemsReport, Outcome, Report},
+    outcome::{Acted, Claim, FromWorker, Heartbeat, ItemsReport, Outcome, Report},
     time::Timestamp,
     topology::Topology,
     value::{Stored, ValueRef},
@@ -156,6 +156,7 @@ impl Stage {
             manifest: manifest(json!({})),
             range: None,
             ended: None,
+            child: None,
             dispatched_at: Timestamp::from_millis(0),
         }
     }
@@ -195,6 +196,26 @@ impl Stage {
             match self.next().await {
                 FromWorker::Outcome(outcome) => return *outcome,
                 FromWorker::Heartbeat(_) => {}
+                FromWorker::Claim(claim) => panic!("nobody answers {claim:?}"),
+            }
+        }
+    }
+
+    pub async fn claim(&mut self) -> Claim {
+        loop {
+            match self.next().await {
+                FromWorker::Claim(claim) => return claim,
+                FromWorker::Heartbeat(_) => {}
+                FromWorker::Outcome(outcome) => panic!("{outcome:?} without a claim"),
+            }
+        }
+    }
+
+    /// The next outcome, whatever else was asked before it.
+    pub async fn outcome_after_claims(&mut self) -> Outcome {
+        loop {
+            if let FromWorker::Outcome(outcome) = self.next().await {
+                return *outcome;
             }
         }
     }
@@ -203,7 +224,7 @@ impl Stage {
         loop {
             match self.next().await {
                 FromWorker::Heartbeat(heartbeat) => return heartbeat,
-                FromWorker::Outcome(_) => {}
+                FromWorker::Outcome(_) | FromWorker::Claim(_) => {}
             }
         }
     }
@@ -274,7 +295,7 @@ impl Left {
         let deliveries: Vec<Delivery> = std::iter::from_fn(|| self.outcomes.try_recv()).collect();
         let read = |delivery: &Delivery| match codec::decode(&delivery.body).expect("readable") {
             FromWorker::Outcome(outcome) => Some(outcome.report),
-            FromWorker::Heartbeat(_) => None,
+            FromWorker::Heartbeat(_) | FromWorker::Claim(_) => None,
         };
         deliveries.iter().filter_map(read).collect()
     }

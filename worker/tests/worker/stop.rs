@@ -110,7 +110,7 @@ async fn an_action_that_does_not_stop_is_dropped() {
     stage.gate.entered(1).await;
     // From here on nothing is read or written outside of this process.
     tokio::time::pause();
-    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid") }).await;
+    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid"), through: proto::id::Instance(1) }).await;
     let Report::Acted(acted) = stage.outcome().await.report else { panic!("acted") };
     assert_eq!(acted.status, Status::Canceled);
     stage.drain_clean().await;

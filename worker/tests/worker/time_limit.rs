@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::stage::{Plan, Stage, indices, manifest};
 
-/// Two loops of a million turns each, in every place that a template may stand in.
+/// Loops within loops, of a thousand million turns and more, in every place that a template may stand in. What hangs for
+/// long makes its list once: lists that are made again and again are too large long before.
 const DEFINITION: &str = r#"
 name: w
 parameters:
@@ -22,7 +23,8 @@ tasks:
   slow:
     action: core.echo
     delay: "{{ [a for a in range(end=1000000) if [b for b in range(end=1000000) if b < 0] | length == 1] }}"
-    input: { message: "{% for a in range(end=1000000) %}{% for b in range(end=1000000) %}{% endfor %}{% endfor %}" }
+    input:
+      message: "{% set r = range(end=1000) %}{% for a in r %}{% for b in r %}{% for c in r %}{% endfor %}{% endfor %}{% endfor %}"
   quick:
     action: core.echo
     input: { message: "{{ parameters.n + 1 }}" }

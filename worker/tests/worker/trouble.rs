@@ -88,7 +88,7 @@ async fn held_work_ends_with_a_cancel_and_goes_back_with_a_stop() {
     let work = stage.task("t", Phase::Act);
     stage.send(&work).await;
     stage.values.refused_after(0).await;
-    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid") }).await;
+    stage.tell(&Control::Cancel { run: RUN.parse().expect("valid"), through: proto::id::Instance(1) }).await;
     assert_eq!(stage.outcome().await.report, Report::HandedBack);
 
     let mut other = work;
@@ -136,7 +136,7 @@ async fn an_outcome_without_a_queue_is_sent_until_there_is_one() {
         let delivery = within(outcomes.recv()).await.expect("open");
         match codec::decode(&delivery.body).expect("readable") {
             FromWorker::Outcome(outcome) => break outcome.key,
-            FromWorker::Heartbeat(_) => {}
+            FromWorker::Heartbeat(_) | FromWorker::Claim(_) => {}
         }
     };
     assert_eq!(key, work.key);

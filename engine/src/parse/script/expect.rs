@@ -1,20 +1,32 @@
 //! `expect` of a script.
 
-use proto::{id::TaskName, work::RunStatus};
+use std::collections::BTreeMap;
+
+use proto::{
+    id::{KeyName, TaskName, WorkflowName},
+    json::Json,
+    work::RunStatus,
+};
 
 use super::{Map, ScriptReader};
 use crate::{
     parse::{reader::as_count, yaml::Yaml},
-    rehearsal::script::{Expect, ExpectedError, TaskStatus},
+    rehearsal::script::{Expect, ExpectedChildren, ExpectedError, TaskStatus},
 };
 
-const EXPECT: [&str; 8] = ["status", "order", "output", "published", "error", "inputs", "tasks", "attempts"];
+const EXPECT: [&str; 9] =
+    ["status", "order", "output", "published", "error", "inputs", "tasks", "attempts", "children"];
+/// A rerun can be refused besides.
+const EXPECT_AGAIN: [&str; 10] =
+    ["status", "order", "output", "published", "error", "inputs", "tasks", "attempts", "children", "refused"];
+const CHILDREN: [&str; 3] = ["runs", "statuses", "order"];
 const ERROR: [&str; 3] = ["code", "message", "task"];
 
 impl ScriptReader<'_> {
     pub(super) fn expect(&mut self, map: &Map<'_>) -> Expect {
         let Some(yaml) = map.value("expect") else { return Expect::default() };
-        let map = self.map(&map.name("expect"), yaml, &EXPECT);
+        let keys: &[&str] = if map.path.is_empty() { &EXPECT } else { &EXPECT_AGAIN };
+        let map = self.map(&map.name("expect"), yaml, keys);
         let statuses = RunStatus::ALL.map(|status| (status.as_str(), status));
         let status = map.value("status");
         Expect {
@@ -27,14 +39,45 @@ impl ScriptReader<'_> {
             tasks: self.each(&map, "tasks", |this, path, yaml| {
                 this.reader.choice(path, yaml, &TaskStatus::ALL.map(|status| (status.as_str(), status)))
             }),
-            attempts: self.each(&map, "attempts", |this, path, yaml| {
-                let count = as_count(yaml);
-                if count.is_none() {
-                    this.reader.refuse_type(path, "a whole number", yaml);
-                }
-                count
-            }),
+            attempts: self.each(&map, "attempts", |this, path, yaml| this.count(path, yaml)),
+            children: map.value("children").map(|yaml| self.children(&map.name("children"), yaml)).unwrap_or_default(),
+            refused: map
+                .value("refused")
+                .and_then(|yaml| self.reader.text(&map.name("refused"), yaml))
+                .map(str::to_owned),
         }
+    }
+
+    fn count(&mut self, path: &str, yaml: &Yaml) -> Option<u32> {
+        let count = as_count(yaml);
+        if count.is_none() {
+            self.reader.refuse_type(path, "a whole number", yaml);
+        }
+        count
+    }
+
+    fn children(&mut self, path: &str, yaml: &Yaml) -> BTreeMap<WorkflowName, ExpectedChildren> {
+        let mut found = BTreeMap::new();
+        for entry in self.reader.map(path, yaml) {
+            let Some(child) = self.known(&entry.key, entry.key_span) else { continue };
+            let outer = std::mem::replace(&mut self.workflow, child);
+            let map = self.map(&format!("{path}.{}", entry.key), &entry.value, &CHILDREN);
+            let runs = map.value("runs").and_then(|yaml| self.count(&map.name("runs"), yaml));
+            let expected = ExpectedChildren {
+                runs: runs.map(|runs| runs as usize),
+                statuses: map.value("statuses").map(|yaml| self.statuses(&map.name("statuses"), yaml)),
+                order: map.value("order").map(|yaml| self.order(&map.name("order"), yaml)),
+            };
+            self.workflow = outer;
+            found.insert(child.name.clone(), expected);
+        }
+        found
+    }
+
+    fn statuses(&mut self, path: &str, yaml: &Yaml) -> Vec<RunStatus> {
+        let words = RunStatus::ALL.map(|status| (status.as_str(), status));
+        let list = self.list(path, yaml);
+        list.into_iter().filter_map(|(path, yaml)| self.reader.choice(&path, yaml, &words)).collect()
     }
 
     fn each<T>(
@@ -42,7 +85,7 @@ impl ScriptReader<'_> {
         map: &Map<'_>,
         key: &str,
         read: impl FnMut(&mut Self, &str, &Yaml) -> Option<T>,
-    ) -> std::collections::BTreeMap<TaskName, T> {
+    ) -> BTreeMap<TaskName, T> {
         map.value(key).map(|yaml| self.by_task(&map.name(key), yaml, read)).unwrap_or_default()
     }
 
@@ -50,7 +93,7 @@ impl ScriptReader<'_> {
         self.list(path, yaml).into_iter().filter_map(|(path, yaml)| self.task_name(&path, yaml)).collect()
     }
 
-    fn published(&mut self, map: &Map<'_>) -> std::collections::BTreeMap<proto::id::KeyName, proto::json::Json> {
+    fn published(&mut self, map: &Map<'_>) -> BTreeMap<KeyName, Json> {
         let entries = map.value("published").map(|yaml| self.reader.map(&map.name("published"), yaml));
         let read = |entry: &super::Entry| {
             let key = self.reader.name(&entry.key, entry.key_span)?;
