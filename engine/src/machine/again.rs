@@ -342,7 +342,7 @@ impl Turn<'_> {
             self.command(Command::Arm(Timer::Deadline, deadline));
         }
         let live: Vec<(Instance, Option<proto::time::Timestamp>, bool)> = self.run.live.iter().map(taken_up).collect();
-        for (instance, due, is_out) in live {
+        for &(instance, due, is_out) in &live {
             let name = self.spec.task(self.run.live[&instance].task).name.clone();
             self.announce(News::TaskStarted(name));
             if let Some(due) = due {
@@ -351,6 +351,9 @@ impl Turn<'_> {
             if is_out {
                 self.dispatch(instance);
             }
+        }
+        // Last: a fan-out that has nothing left to do ends, and the run may fail by it and drop the others.
+        for (instance, ..) in live {
             self.go_on(instance);
         }
         self.receive_all();
