@@ -204,10 +204,15 @@ impl Program {
     }
 
     fn template(&self, compiled: &Compiled, scope: &Scope) -> Result<Value, Fault> {
-        let named = scope.naming(compiled.tasks.iter().map(TaskName::as_str));
-        let context = named.as_ref().unwrap_or(scope).context();
         let template = &compiled.template;
-        match budget::within(scope.stop(), template.turn_bytes, || self.rendered(template, context)) {
+        if let Some(value) = template.plain.as_ref().and_then(|plain| plain.value(scope)) {
+            return Ok(value.into());
+        }
+        let named = scope.naming(compiled.tasks.iter().map(TaskName::as_str));
+        let rendered = |context: &tera::Context| {
+            budget::within(scope.stop(), template.turn_bytes, || self.rendered(template, context))
+        };
+        match named.as_ref().unwrap_or(scope).read(rendered) {
             (rendered, None) => rendered,
             (_, Some(excess)) => Err(Fault { within: Vec::new(), code: excess.code(), message: excess.to_string() }),
         }

@@ -79,7 +79,7 @@ impl Program {
     }
 
     fn rendered_leaf(&self, compiled: &Compiled, known: &Known<'_>, name: &str) -> Rendered {
-        let lacks = |root: &str| compiled.read_of(root).next().is_some() && known.scope.context().get(root).is_none();
+        let lacks = |root: &str| compiled.read_of(root).next().is_some() && known.scope.get(root).is_none();
         if compiled.read_of("secrets").next().is_some() {
             return Rendered::Secret;
         }

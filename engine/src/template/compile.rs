@@ -6,6 +6,7 @@ use super::{
     fault, filters, guard,
     lexer::{self, Piece},
     names::{self, Place},
+    plain::Plain,
     scan::{Edit, Found, Path, Scanner, Segment, WhenUndefined},
 };
 use crate::spec::{Span, Text};
@@ -60,6 +61,8 @@ pub struct Template {
     pub may_be_slow: bool,
     /// What each turn of a loop may make without being seen: text inside a block that takes it up.
     pub turn_bytes: usize,
+    /// How it is read without Tera, when it is nothing but text and paths.
+    pub plain: Option<Plain>,
     /// What was inserted, in order.
     edits: Vec<Edit>,
 }
@@ -107,6 +110,7 @@ pub fn template(
         may_hold_undefined: found.has_literals && found.has_optionals,
         may_be_slow: found.may_be_slow,
         turn_bytes: if found.has_captures { source.len() } else { 0 },
+        plain: Plain::of(source, form, gives),
         edits: found.edits,
     })
 }

@@ -1,0 +1,281 @@
+//! Templates of text and plain paths alone, which are read without Tera's machine.
+//!
+//! Most are that: `{{ item }}`, `https://{{ item }}:{{ parameters.port }}/`. Following a path takes a third of what
+//! rendering it takes. Whatever is out of the ordinary when one is evaluated, such as a name that is undefined or a list
+//! inside text, is left to Tera: then users get the same message, whichever way a template is read.
+
+use std::{cell::RefCell, fmt::Write as _, ops::Range};
+
+use proto::limits::RENDERED_BYTES_MAX;
+use tera::{
+    Value,
+    value::{Key, ValueKind},
+};
+
+use super::{
+    compile::{Form, Gives},
+    lexer::{self, Inside, Kind},
+    names,
+};
+use crate::snapshot::Scope;
+
+/// A template that is read by following its paths.
+#[derive(Debug)]
+pub struct Plain {
+    gives: Gives,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Path(Path),
+}
+
+#[derive(Debug)]
+struct Path {
+    root: &'static str,
+    keys: Vec<String>,
+}
+
+/// Bytes that a thread keeps ready to write texts into.
+const READY_BYTES_MAX: usize = 16 * 1024;
+
+thread_local! {
+    static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+impl Plain {
+    /// The template that `source` is, if it is a plain one: no tags, comments, trimming or operators.
+    #[must_use]
+    pub fn of(source: &str, form: Form, gives: Gives) -> Option<Self> {
+        let parts = match form {
+            Form::Expression => vec![Part::Path(path(source, &lexer::expression(source).ok()?)?)],
+            Form::Template => parts(source)?,
+        };
+        let parts = match gives {
+            Gives::Text => parts,
+            // What stands around the only expression is blank.
+            Gives::Value => parts.into_iter().filter(|part| matches!(part, Part::Path(_))).collect(),
+        };
+        Some(Self { gives, parts })
+    }
+
+    /// What it gives; `None` when that is for Tera to say.
+    #[must_use]
+    pub fn value(&self, scope: &Scope) -> Option<Value> {
+        match (self.gives, &self.parts[..]) {
+            (Gives::Value, [Part::Path(path)]) => path.follow(scope).cloned(),
+            (Gives::Value, _) => None,
+            (Gives::Text, parts) => TEXT.with_borrow_mut(|text| {
+                text.clear();
+                let is_whole = parts.iter().all(|part| part.write(scope, text).is_some());
+                let value = (is_whole && text.len() <= RENDERED_BYTES_MAX).then(|| Value::from(text.as_str()));
+                text.shrink_to(READY_BYTES_MAX);
+                value
+            }),
+        }
+    }
+}
+
+impl Part {
+    fn write(&self, scope: &Scope, text: &mut String) -> Option<()> {
+        match self {
+            Self::Text(plain) => text.push_str(plain),
+            Self::Path(path) => {
+                let value = path.follow(scope)?;
+                match value.kind() {
+                    ValueKind::String => text.push_str(value.as_str()?),
+                    ValueKind::U64 => write!(text, "{}", value.as_u64()?).ok()?,
+                    ValueKind::I64 => write!(text, "{}", value.as_i64()?).ok()?,
+                    ValueKind::Bool => text.push_str(if value.as_bool()? { "true" } else { "false" }),
+                    // The rest has rules of its own, or may not stand in text.
+                    _ => return None,
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+impl Path {
+    fn follow<'s>(&'s self, scope: &'s Scope) -> Option<&'s Value> {
+        let root = scope.get(self.root)?;
+        let found = self.keys.iter().try_fold(root, |value, key| value.as_map()?.get(&Key::Str(key)))?;
+        (!found.is_undefined()).then_some(found)
+    }
+}
+
+fn parts(source: &str) -> Option<Vec<Part>> {
+    let mut parts = Vec::new();
+    let text = |range: Range<usize>| {
+        let text = &source[range];
+        let is_plain = ["{{", "{%", "{#"].iter().all(|open| !text.contains(open));
+        is_plain.then(|| Part::Text(text.to_owned()))
+    };
+    let mut done = 0;
+    for piece in lexer::split(source).ok()? {
+        match piece {
+            // What lies between two expressions is taken whole.
+            lexer::Piece::Text { .. } => {}
+            lexer::Piece::Tag(_) => return None,
+            lexer::Piece::Variable(inside) => {
+                let Range { start, end } = inside.range;
+                let open = start.checked_sub(2)?;
+                // With a dash in between, white space around is trimmed.
+                if &source[open..start] != "{{" || !source[end..].starts_with("}}") {
+                    return None;
+                }
+                parts.extend([text(done..open)?, Part::Path(path(source, &inside)?)]);
+                done = end + 2;
+            }
+        }
+    }
+    parts.push(text(done..source.len())?);
+    parts.retain(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+    Some(parts)
+}
+
+/// The path that `inside` is, and nothing else: names with dots between them.
+fn path(source: &str, inside: &Inside) -> Option<Path> {
+    let mut words = inside.tokens.iter().map(|token| (token.kind, &source[token.range.clone()]));
+    let (Kind::Name, first) = words.next()? else { return None };
+    let root = names::ROOTS.into_iter().find(|root| *root == first)?;
+    let mut keys = Vec::new();
+    while let Some((_, dot)) = words.next() {
+        match (dot, words.next()) {
+            (".", Some((Kind::Name, key))) => keys.push(key.to_owned()),
+            _ => return None,
+        }
+    }
+    // Tasks that have not run are in no snapshot: who reads all of them gets those too.
+    let is_known = root != "task" || !keys.is_empty();
+    is_known.then_some(Path { root, keys })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proto::id::ItemIndex;
+
+    use super::*;
+    use crate::{
+        snapshot::Snapshot,
+        spec::{Span, TaskIndex, Text},
+        template::{
+            compile, filters, guard,
+            names::{Place, Purpose},
+        },
+    };
+
+    fn is_plain(source: &str) -> bool {
+        Plain::of(source, Form::Template, Gives::Text).is_some()
+    }
+
+    #[test]
+    fn texts_and_paths_are_plain_and_nothing_else_is() {
+        for source in ["", "a", "{{ item }}", "{{item}}{{ index }}", " {{ task.a.result.b }} }} ", "é{{ item.b }}é"] {
+            assert!(is_plain(source), "{source}");
+        }
+        for source in [
+            "{{ item + 1 }}",
+            "{{ item[0] }}",
+            "{{ item?.a }}",
+            "{{ item | str }}",
+            "{{- item }}",
+            "{{ item -}}",
+            "{{ 'a' }}",
+            "{{ true }}",
+            "{{ succeeded() }}",
+            "{{ not item }}",
+            "{{ item }}{# #}",
+            "{# #}{{ item }}",
+            "{% raw %}{% endraw %}{{ item }}",
+            "{% if item %}{% endif %}",
+            "{{ task }}",
+            "{{ item",
+            "{{ item. }}",
+            "{{ }}",
+        ] {
+            assert!(!is_plain(source), "{source}");
+        }
+    }
+
+    fn scope() -> Scope {
+        let parameters = br#"{"text": "ab", "long": "a text of more than twenty-one bytes <&>", "n": -3, "yes": true,
+            "half": 0.5, "none": null, "list": [1, "a"], "map": {"k": {"l": 5}, "item": "x"}, "big": 18446744073709551615}"#;
+        let parameters = crate::value::Value::from_json(parameters).expect("valid");
+        let snapshot = Snapshot::build([("parameters".to_owned(), parameters)]);
+        Scope::new(&snapshot).clone().with_item(crate::value::Value::from_text("web-1"), ItemIndex(7))
+    }
+
+    /// What Tera makes of the template, and what following its paths gives.
+    fn both(source: &str, form: Form) -> Option<(Option<Value>, Option<Value>)> {
+        let place = Place { task: Some(TaskIndex(0)), has_items: true, purpose: Purpose::Input };
+        let text = Text { source: source.to_owned(), span: Span::default() };
+        let template = compile::template("t".to_owned(), &text, form, place, &[]).ok()?;
+        let plain = template.plain.as_ref().expect("made of text and paths").value(&scope());
+        let mut tera = filters::tera();
+        tera.add_raw_template("t", &template.rewritten()).expect("it was compiled");
+        let rendered = scope().read(|context| match template.gives {
+            Gives::Value => guard::catching(|| tera.render_to("t", context, std::io::sink())).ok().flatten(),
+            Gives::Text => tera.render("t", context).ok().map(Value::from),
+        });
+        Some((rendered, plain))
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        let roots = prop::sample::select(vec!["item", "index", "parameters", "workflow", "env"]);
+        let keys = ["text", "long", "n", "yes", "half", "none", "list", "map", "big", "k", "l", "item", "typo"];
+        (roots, prop::collection::vec(prop::sample::select(keys.to_vec()), 0..4))
+            .prop_map(|(root, keys)| [&[root][..], &keys].concat().join("."))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn following_paths_gives_what_tera_gives(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    path().prop_map(|path| format!("{{{{ {path} }}}}")),
+                    path().prop_map(|path| format!("{{{{{path}}}}}")),
+                    prop::sample::select(vec![" ", "\n", "é", "}}", "a", "{", "%}", "<&>"]).prop_map(str::to_owned),
+                ],
+                0..5,
+            ),
+            path in path(),
+        ) {
+            for (source, form) in [(parts.concat(), Form::Template), (path, Form::Expression)] {
+                // One `{` may make a delimiter with what follows it; then it is no template of this kind, or none at all.
+                if form == Form::Template && !is_plain(&source) {
+                    continue;
+                }
+                match both(&source, form) {
+                    Some((rendered, Some(plain))) => prop_assert_eq!(rendered, Some(plain), "{}", source),
+                    Some((_, None)) | None => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_usual_is_not_left_to_tera() {
+        for (source, json) in [
+            ("{{ item }}", "web-1"),
+            ("https://{{ item }}:{{ parameters.n }}/{{ parameters.yes }}", "https://web-1:-3/true"),
+            ("{{ parameters.map.item }}{{ index }}", "x7"),
+            ("{{ parameters.big }}.", "18446744073709551615."),
+        ] {
+            let (rendered, plain) = both(source, Form::Template).expect("right");
+            assert_eq!(plain, Some(Value::from(json)), "{source}");
+            assert_eq!(rendered, plain, "{source}");
+        }
+        // No error is made here, and no rule is written twice.
+        for source in
+            ["{{ parameters.typo }}", "a{{ parameters.list }}", "a{{ parameters.none }}", "{{ parameters.text.typo }}"]
+        {
+            assert_eq!(both(source, Form::Template).expect("right").1, None, "{source}");
+        }
+    }
+}
