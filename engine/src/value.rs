@@ -86,7 +86,7 @@ impl Value {
     /// # Errors
     /// As [`Value::to_json`].
     pub fn to_serde(&self) -> Result<serde_json::Value, Error> {
-        Ok(self.to_json()?.parse()?)
+        tree(&self.0, 0)
     }
 
     /// The boolean that it is.
@@ -217,6 +217,36 @@ fn write(value: &tera::Value, depth: usize, text: &mut Vec<u8>) -> Result<(), Er
         },
     }
     Ok(())
+}
+
+/// The same as [`write`], as a tree.
+fn tree(value: &tera::Value, depth: usize) -> Result<serde_json::Value, Error> {
+    if depth > JSON_DEPTH_MAX {
+        return Err(Error::TooDeep(JSON_DEPTH_MAX));
+    }
+    Ok(match value.kind() {
+        ValueKind::Undefined | ValueKind::None => serde_json::Value::Null,
+        ValueKind::Bool => (value.as_bool() == Some(true)).into(),
+        ValueKind::Array => {
+            let elements = value.as_array().unwrap_or_default().iter();
+            elements.map(|element| tree(element, depth + 1)).collect::<Result<Vec<_>, _>>()?.into()
+        }
+        ValueKind::Map => {
+            let entries = value.as_map().into_iter().flatten();
+            let entries = entries.map(|(key, value)| Ok((key.to_string(), tree(value, depth + 1)?)));
+            entries.collect::<Result<serde_json::Map<_, _>, Error>>()?.into()
+        }
+        ValueKind::F64 => {
+            let float = value.as_f64().unwrap_or(f64::NAN);
+            serde_json::Number::from_f64(float).ok_or_else(|| Error::NumberOutOfRange(float.to_string()))?.into()
+        }
+        ValueKind::U64 | ValueKind::I64 | ValueKind::U128 | ValueKind::I128 => match (value.as_i64(), value.as_u64()) {
+            (Some(number), _) => number.into(),
+            (None, Some(number)) => number.into(),
+            (None, None) => return Err(Error::NumberOutOfRange(value.to_string())),
+        },
+        _ => value.as_str().map_or_else(|| value.to_string(), str::to_owned).into(),
+    })
 }
 
 /// Writes `map` with sorted keys. Most are sorted already: only what a template writes out may not be.
