@@ -116,8 +116,8 @@ impl Queue {
         Ok(())
     }
 
-    pub(crate) async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
-        self.inner.publisher.publish(publication).await
+    pub(crate) async fn publish_all(&self, publications: Vec<Publication>) -> Vec<Result<(), PublishError>> {
+        self.inner.publisher.publish_all(publications).await
     }
 
     pub(crate) async fn consume(&self, source: Source, prefetch: u16) -> Result<Consumer, Error> {

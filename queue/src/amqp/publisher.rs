@@ -29,15 +29,17 @@ const OVERHEAD_BYTES: usize = 256;
 pub(super) struct Publisher {
     shared: Arc<Shared>,
     messages: Arc<Semaphore>,
+    messages_max: usize,
     bytes: Arc<Semaphore>,
     bytes_max: usize,
     requests: mpsc::Sender<Request>,
 }
 
-/// One message on its way, with its share of the window.
+/// Messages on their way together, with their share of the window.
 struct Request {
-    publication: Publication,
-    answer: oneshot::Sender<Result<(), PublishError>>,
+    publications: Vec<Publication>,
+    /// What became of each.
+    answer: oneshot::Sender<Vec<Result<(), PublishError>>>,
     share: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
@@ -51,6 +53,7 @@ pub(super) fn channel(shared: Arc<Shared>) -> (Publisher, impl Future<Output = (
     let publisher = Publisher {
         shared: shared.clone(),
         messages: Arc::new(Semaphore::new(messages_max)),
+        messages_max,
         bytes: Arc::new(Semaphore::new(bytes_max)),
         bytes_max,
         requests,
@@ -59,28 +62,56 @@ pub(super) fn channel(shared: Arc<Shared>) -> (Publisher, impl Future<Output = (
 }
 
 impl Publisher {
-    pub(super) async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
-        let deadline = Instant::now() + self.shared.settings.confirm_timeout;
-        match timeout_at(deadline, self.deliver(publication)).await {
-            Ok(verdict) => verdict,
-            Err(_) if self.shared.state.borrow().publish => Err(PublishError::TimedOut),
-            Err(_) => Err(PublishError::Disconnected),
+    /// What became of each of `publications`, as many as fit into the window at a time.
+    pub(super) async fn publish_all(&self, publications: Vec<Publication>) -> Vec<Result<(), PublishError>> {
+        let mut verdicts = Vec::with_capacity(publications.len());
+        let mut rest = publications.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut part = Vec::new();
+            let mut bytes = 0;
+            while let Some(next) = rest.next_if(|next| part.is_empty() || bytes + weight(next) <= self.bytes_max) {
+                bytes += weight(&next);
+                part.push(next);
+                if part.len() == self.messages_max {
+                    break;
+                }
+            }
+            verdicts.extend(self.publish_part(part, bytes).await);
         }
+        verdicts
     }
 
-    async fn deliver(&self, publication: Publication) -> Result<(), PublishError> {
-        if self.shared.closing.is_cancelled() {
-            return Err(PublishError::Disconnected);
-        }
-        let weight = (publication.body.len() + OVERHEAD_BYTES).min(self.bytes_max);
-        let weight = u32::try_from(weight).expect("a body is at most 4 MiB");
-        let message = self.messages.clone().acquire_owned().await.map_err(|_| PublishError::Disconnected)?;
-        let bytes = self.bytes.clone().acquire_many_owned(weight).await.map_err(|_| PublishError::Disconnected)?;
-        let (answer, verdict) = oneshot::channel();
-        let request = Request { publication, answer, share: (message, bytes) };
-        self.requests.send(request).await.map_err(|_| PublishError::Disconnected)?;
-        verdict.await.unwrap_or(Err(PublishError::Disconnected))
+    async fn publish_part(&self, part: Vec<Publication>, bytes: usize) -> Vec<Result<(), PublishError>> {
+        let count = part.len();
+        let deadline = Instant::now() + self.shared.settings.confirm_timeout;
+        let error = match timeout_at(deadline, self.deliver(part, bytes)).await {
+            Ok(Some(verdicts)) => return verdicts,
+            Ok(None) => PublishError::Disconnected,
+            Err(_) if self.shared.state.borrow().publish => PublishError::TimedOut,
+            Err(_) => PublishError::Disconnected,
+        };
+        vec![Err(error); count]
     }
+
+    /// `None` when nobody publishes any more.
+    async fn deliver(&self, part: Vec<Publication>, bytes: usize) -> Option<Vec<Result<(), PublishError>>> {
+        if self.shared.closing.is_cancelled() {
+            return None;
+        }
+        let count = u32::try_from(part.len()).expect("at most 65,536 fit into a window");
+        let bytes = u32::try_from(bytes.min(self.bytes_max)).expect("at most 1 GiB fits into a window");
+        let messages = self.messages.clone().acquire_many_owned(count).await.ok()?;
+        let bytes = self.bytes.clone().acquire_many_owned(bytes).await.ok()?;
+        let (answer, verdicts) = oneshot::channel();
+        let request = Request { publications: part, answer, share: (messages, bytes) };
+        self.requests.send(request).await.ok()?;
+        verdicts.await.ok()
+    }
+}
+
+/// What a message takes of the window's bytes.
+fn weight(publication: &Publication) -> usize {
+    publication.body.len() + OVERHEAD_BYTES
 }
 
 /// Publishes on one channel after another. While there is none, requests wait in the queue before us.

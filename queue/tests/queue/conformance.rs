@@ -30,6 +30,7 @@ macro_rules! on_both {
 on_both!(
     messages_reach_their_queue_with_all_properties,
     unroutable_is_told_of_exactly_those_messages,
+    what_is_published_together_has_a_verdict_each,
     an_absent_exchange_is_unroutable_and_nothing_else_breaks,
     control_reaches_every_consumer,
     prefetch_bounds_what_is_unsettled,
@@ -122,6 +123,34 @@ mod cases {
         lost.routing = Routing::BestEffort;
         assert_eq!(within(queue.publish(lost)).await, Ok(()));
         finish(carrier, [queue]).await;
+    }
+
+    pub async fn what_is_published_together_has_a_verdict_each(carrier: Carrier) {
+        let shard = Shard(1);
+        let queue = carrier.ready(&[Declared::Outcomes(shard)]).await;
+        let exchange = queue.topology().outcomes_exchange();
+        // More than the window holds, and in it some that cannot go.
+        let count = 1_100;
+        let publication = |number: usize| match number % 100 {
+            7 => Publication::new(exchange.clone(), "nowhere", "x"),
+            8 => Publication::new(exchange.clone(), shard.to_string(), vec![b'x'; MESSAGE_BYTES_MAX + 1]),
+            _ => Publication::new(exchange.clone(), shard.to_string(), number.to_string()),
+        };
+        let verdicts = within(queue.publish_all((0..count).map(publication).collect())).await;
+        assert_eq!(verdicts.len(), count);
+        for (number, verdict) in verdicts.iter().enumerate() {
+            match number % 100 {
+                7 => assert!(matches!(verdict, Err(PublishError::Unroutable { .. })), "{number}: {verdict:?}"),
+                8 => assert!(matches!(verdict, Err(PublishError::TooLarge { .. })), "{number}: {verdict:?}"),
+                _ => assert_eq!(*verdict, Ok(()), "{number}"),
+            }
+        }
+        let sent = (0..count).filter(|number| !matches!(number % 100, 7 | 8));
+        let mut consumer = queue.consume(Source::Outcomes(shard), 2_000).await.unwrap();
+        for number in sent {
+            assert_eq!(text(&next(&mut consumer).await), number.to_string());
+        }
+        assert_eq!(within(queue.publish_all(Vec::new())).await, []);
     }
 
     pub async fn an_absent_exchange_is_unroutable_and_nothing_else_breaks(carrier: Carrier) {

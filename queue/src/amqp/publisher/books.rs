@@ -2,11 +2,15 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::Arc,
     time::Duration,
 };
 
 use lapin::{Confirmation, message::BasicReturnMessage};
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 use super::Request;
 use crate::{
@@ -23,22 +27,44 @@ pub(super) struct Books {
     next: u64,
     /// By order of writing, so the first is the oldest.
     waiting: BTreeMap<u64, Waiting>,
+    /// Requests some of whose messages wait, by the number of their first message.
+    requests: HashMap<u64, Open>,
     /// Message ids that came back and whose confirms did not yet.
     returned: HashMap<String, u32>,
 }
 
 struct Waiting {
-    request: Request,
+    publication: Arc<Publication>,
     sent: Instant,
+    /// The number of the first message of its request.
+    first: u64,
+}
+
+/// A request that is not answered yet.
+struct Open {
+    answer: oneshot::Sender<Vec<Result<(), PublishError>>>,
+    /// Ends with the request.
+    _share: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    /// Of each message; who has none yet is lost if the channel ends now.
+    verdicts: Vec<Result<(), PublishError>>,
+    waiting: usize,
 }
 
 impl Books {
-    /// Enters a message and gives its number.
-    pub(super) fn open(&mut self, request: Request) -> u64 {
-        let seq = self.next;
-        self.next += 1;
-        self.waiting.insert(seq, Waiting { request, sent: Instant::now() });
-        seq
+    /// Enters the messages of a request and gives their numbers.
+    pub(super) fn open(&mut self, request: Request) -> Vec<(u64, Arc<Publication>)> {
+        let Request { publications, answer, share } = request;
+        let (first, sent) = (self.next, Instant::now());
+        let count = publications.len();
+        self.next += count as u64;
+        let verdicts = vec![Err(PublishError::Disconnected); count];
+        self.requests.insert(first, Open { answer, _share: share, verdicts, waiting: count });
+        let numbered: Vec<_> = (first..).zip(publications.into_iter().map(Arc::new)).collect();
+        self.waiting.extend(numbered.iter().map(|(seq, publication)| {
+            let publication = publication.clone();
+            (*seq, Waiting { publication, sent, first })
+        }));
+        numbered
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -83,9 +109,7 @@ impl Books {
 
     /// Tells everyone who still waits that the channel is gone.
     pub(super) fn abandon(self) {
-        for waiting in self.waiting.into_values() {
-            waiting.conclude(Err(PublishError::Disconnected));
-        }
+        self.requests.into_values().for_each(Open::conclude);
     }
 
     fn note(
@@ -103,7 +127,7 @@ impl Books {
     fn failed(&self, seq: u64, error: &lapin::Error) -> Result<(), PublishError> {
         match self.waiting.get(&seq) {
             Some(waiting) if code(error) == Some(404) => {
-                let publication = &waiting.request.publication;
+                let publication = &waiting.publication;
                 let named = explain(error).contains(&format!("'{}'", publication.exchange));
                 Err(if named { unroutable(publication) } else { PublishError::Disconnected })
             }
@@ -120,23 +144,28 @@ impl Books {
         let Some(waiting) = self.waiting.remove(&seq) else {
             return;
         };
-        let publication = &waiting.request.publication;
+        let publication = &waiting.publication;
         let id = publication.message_id.as_deref();
         let came_back = id.is_some_and(|id| take_one(&mut self.returned, id));
         let verdict = if came_back { Err(unroutable(publication)) } else { verdict };
         if let (Ok(()), Some(on_confirm)) = (&verdict, on_confirm) {
             on_confirm(waiting.sent.elapsed());
         }
-        waiting.conclude(verdict);
+        let open = self.requests.get_mut(&waiting.first).expect("a request is open while a message of it waits");
+        open.verdicts[usize::try_from(seq - waiting.first).expect("few")] = verdict;
+        open.waiting -= 1;
+        if open.waiting == 0
+            && let Some(open) = self.requests.remove(&waiting.first)
+        {
+            open.conclude();
+        }
     }
 }
 
-impl Waiting {
-    fn conclude(self, verdict: Result<(), PublishError>) {
-        // The share of the window ends with the request; whether the caller still listens is its own affair.
-        let Request { answer, share, .. } = self.request;
-        drop(share);
-        let _ = answer.send(verdict);
+impl Open {
+    /// Whether the caller still listens is its own affair.
+    fn conclude(self) {
+        let _ = self.answer.send(self.verdicts);
     }
 }
 
@@ -157,21 +186,19 @@ fn take_one(returned: &mut HashMap<String, u32>, id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use lapin::{BasicProperties, message::Delivery};
-    use tokio::sync::{Semaphore, oneshot};
+    use tokio::sync::Semaphore;
 
     use super::*;
 
-    type Answer = oneshot::Receiver<Result<(), PublishError>>;
+    type Answer = oneshot::Receiver<Vec<Result<(), PublishError>>>;
 
     fn enter(books: &mut Books, id: &str, window: &Arc<Semaphore>) -> Answer {
         let (answer, receiver) = oneshot::channel();
         let share = || window.clone().try_acquire_owned().expect("room");
         let mut publication = Publication::new("e", "k", "");
         publication.message_id = Some(id.to_owned());
-        books.open(Request { publication, answer, share: (share(), share()) });
+        books.open(Request { publications: vec![publication], answer, share: (share(), share()) });
         receiver
     }
 
@@ -182,14 +209,17 @@ mod tests {
     }
 
     fn answers(answers: &mut [Answer]) -> Vec<&'static str> {
-        let word = |answer: &mut Answer| match answer.try_recv() {
-            Ok(Ok(())) => "confirmed",
-            Ok(Err(PublishError::Unroutable { .. })) => "unroutable",
-            Ok(Err(PublishError::Refused)) => "refused",
-            Ok(Err(_)) => "lost",
-            Err(_) => "waits",
+        let word = |verdict: &Result<(), PublishError>| match verdict {
+            Ok(()) => "confirmed",
+            Err(PublishError::Unroutable { .. }) => "unroutable",
+            Err(PublishError::Refused) => "refused",
+            Err(_) => "lost",
         };
-        answers.iter_mut().map(word).collect()
+        let words = |answer: &mut Answer| match answer.try_recv() {
+            Ok(verdicts) => verdicts.iter().map(word).collect(),
+            Err(_) => vec!["waits"],
+        };
+        answers.iter_mut().flat_map(words).collect()
     }
 
     #[test]
@@ -206,6 +236,26 @@ mod tests {
         books.settle(vec![(3, Ok(Confirmation::Ack(None)))], None);
         assert_eq!(answers(&mut all)[3], "unroutable");
         assert!(books.is_empty() && books.returned.is_empty());
+        assert_eq!(window.available_permits(), 8);
+    }
+
+    #[test]
+    fn a_request_is_answered_when_its_last_message_is() {
+        let window = Arc::new(Semaphore::new(8));
+        let mut books = Books::default();
+        let (answer, receiver) = oneshot::channel();
+        let share = || window.clone().try_acquire_many_owned(3).expect("room");
+        let publications =
+            ["a", "b", "c"].map(|id| Publication { message_id: Some(id.to_owned()), ..Publication::new("e", "k", "") });
+        let entered = books.open(Request { publications: publications.into(), answer, share: (share(), share()) });
+        assert_eq!(entered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [0, 1, 2]);
+        let mut all = [receiver];
+        books.settle(vec![(2, Ok(Confirmation::Nack(None))), (0, Ok(Confirmation::Ack(None)))], None);
+        assert_eq!(answers(&mut all), ["waits"]);
+        assert_eq!(window.available_permits(), 2);
+        books.settle(vec![(1, Ok(Confirmation::Ack(returned("b"))))], None);
+        assert_eq!(answers(&mut all), ["confirmed", "unroutable", "refused"]);
+        assert!(books.is_empty() && books.requests.is_empty());
         assert_eq!(window.available_permits(), 8);
     }
 

@@ -97,22 +97,22 @@ impl<'a> Flight<'a> {
         self.books.abandon();
     }
 
-    /// Writes one message, unless its caller has given up meanwhile.
+    /// Writes the messages of a request, unless its caller has given up meanwhile.
     fn write(&mut self, request: Request) {
         if request.answer.is_closed() {
             return;
         }
         let channel = self.channel;
-        let publication = request.publication.clone();
-        let seq = self.books.open(request);
-        // Polled in the order of this, so messages leave in the order of their requests.
-        self.confirms.push(Box::pin(async move {
-            let outcome = match send(channel, publication).await {
-                Ok(confirm) => confirm.await,
-                Err(error) => Err(error),
-            };
-            (seq, outcome)
-        }));
+        for (seq, publication) in self.books.open(request) {
+            // Polled in the order of this, so messages leave in the order of their requests.
+            self.confirms.push(Box::pin(async move {
+                let outcome = match send(channel, &publication).await {
+                    Ok(confirm) => confirm.await,
+                    Err(error) => Err(error),
+                };
+                (seq, outcome)
+            }));
+        }
     }
 
     /// Settles an outcome together with all others that are ready, and says whether the channel has ended.
@@ -138,7 +138,7 @@ impl<'a> Flight<'a> {
     }
 }
 
-async fn send(channel: &lapin::Channel, publication: Publication) -> lapin::Result<lapin::PublisherConfirm> {
+async fn send(channel: &lapin::Channel, publication: &Publication) -> lapin::Result<lapin::PublisherConfirm> {
     let options = BasicPublishOptions { mandatory: publication.routing == Routing::Mandatory, immediate: false };
     let mut properties =
         BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(PERSISTENT);
