@@ -18,7 +18,7 @@ use proto::{
     view::ContextDocument,
 };
 
-use crate::programs::{self, Known, Programs, problem};
+use crate::programs::{self, Known, Names, Programs, problem};
 
 /// The prefix of names by which RabbitMQ routes direct replies.
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to";
@@ -102,15 +102,16 @@ pub(crate) fn reply_to(
     Err(Rejection::new("reply_to_refused", message))
 }
 
-/// Checks a job against its workflow.
+/// Checks a job against its workflow. `names` holds what was looked up already.
 pub(crate) async fn check(
     programs: &Programs,
+    names: &Names,
     run: RunId,
     job: Job,
     reply: Option<ReplyTo>,
 ) -> Result<Order, programs::Error> {
     check_labels(&job.labels)?;
-    let known = programs.resolve(&job.target).await?;
+    let known = programs.resolve(&job.target, names).await?;
     let content = content_of(&job);
     let workflow = known.program.workflow();
     let coerce = if job.coerce { Coerce::ByType } else { Coerce::AsGiven };
@@ -120,7 +121,7 @@ pub(crate) async fn check(
         None => BTreeMap::new(),
     };
     let parameters = parameters::check(workflow, given, coerce).map_err(programs::Error::Refused)?;
-    let children = programs.children(workflow).await?;
+    let children = programs.children(workflow, names).await?;
     let accepted = Accepted {
         parameters: parameters
             .into_iter()

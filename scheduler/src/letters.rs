@@ -14,11 +14,12 @@ use proto::{
     value::{Stored, ValueRef},
 };
 
-use crate::outbox::Letter;
+use crate::outbox::{EVENT, Letter};
 
 /// An answer to the client at `reply`.
 pub(crate) fn answer(reply: &ReplyTo, answer: &Answer) -> Letter {
     Letter {
+        key: String::new(),
         exchange: String::new(),
         routing_key: reply.queue.clone(),
         kind: Some(answer.kind().to_owned()),
@@ -80,9 +81,10 @@ pub(crate) fn event(topology: &Topology, run: &Run, news: &News, position: usize
         at: now,
     };
     let letter = Letter {
+        key: String::new(),
         exchange: topology.events_exchange(),
         routing_key: event.routing_key(),
-        kind: Some("event".into()),
+        kind: Some(EVENT.into()),
         correlation_id: None,
         headers: BTreeMap::new(),
         body: text_of(&event),
@@ -104,6 +106,7 @@ pub(crate) fn keep(topology: &Topology, body: &[u8], from: &str, code: &str, mes
         headers.push(("truncated", "true"));
     }
     Letter {
+        key: String::new(),
         exchange: String::new(),
         routing_key: topology.rejected_queue(),
         kind: Some("rejected".into()),

@@ -1,6 +1,9 @@
 //! Workflows that this process has compiled, by the digest of their source.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -50,24 +53,47 @@ pub(crate) struct Programs {
     known: Arc<DashMap<Digest, Arc<Known>>>,
 }
 
+/// What some names stand for, as it was read together: a thousand jobs of one turn that name one workflow ask once.
+pub(crate) type Names = HashMap<WorkflowName, Digest>;
+
 impl Programs {
     pub(crate) fn new(store: Arc<Store>) -> Self {
         Self { store, known: Arc::default() }
     }
 
-    /// The workflow that a job names or brings along.
-    pub(crate) async fn resolve(&self, target: &Target) -> Result<Arc<Known>, Error> {
-        match target {
-            Target::Source(source) => self.compile("definition", source),
-            Target::Name(name) => match self.store.registered(name).await? {
-                Some(digest) => self.by_digest(digest).await,
-                None => Err(Error::Refused(vec![unregistered(name)])),
-            },
+    /// What `names` stand for now, those that are registered.
+    pub(crate) async fn registered(&self, names: BTreeSet<&WorkflowName>) -> Result<Names, store::Error> {
+        let mut registered = Names::new();
+        for name in names {
+            if let Some(digest) = self.store.registered(name).await? {
+                registered.insert(name.clone(), digest);
+            }
+        }
+        Ok(registered)
+    }
+
+    /// The workflow that a job names or brings along. Names that are not in `names` are looked up.
+    pub(crate) async fn resolve(&self, target: &Target, names: &Names) -> Result<Arc<Known>, Error> {
+        let name = match target {
+            Target::Source(source) => return self.compile("definition", source),
+            Target::Name(name) => name,
+        };
+        let registered = match names.get(name) {
+            Some(digest) => Some(*digest),
+            None => self.store.registered(name).await?,
+        };
+        match registered {
+            Some(digest) => self.by_digest(digest).await,
+            None => Err(Error::Refused(vec![unregistered(name)])),
         }
     }
 
     /// The workflows that `workflow` and those that it calls call, pinned as they are registered now.
-    pub(crate) async fn children(&self, workflow: &Workflow) -> Result<BTreeMap<WorkflowName, Stored>, Error> {
+    pub(crate) async fn children(
+        &self,
+        workflow: &Workflow,
+        names: &Names,
+    ) -> Result<BTreeMap<WorkflowName, Stored>, Error> {
         let mut pinned = BTreeMap::new();
         let mut problems = Vec::new();
         let mut open: Vec<WorkflowName> = called(workflow);
@@ -75,7 +101,7 @@ impl Programs {
             if pinned.contains_key(&name) {
                 continue;
             }
-            match self.resolve(&Target::Name(name.clone())).await {
+            match self.resolve(&Target::Name(name.clone()), names).await {
                 Ok(known) => {
                     pinned.insert(name, known.stored);
                     open.extend(called(known.program.workflow()));

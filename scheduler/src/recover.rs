@@ -7,7 +7,7 @@ use proto::id::{RunId, ScheduleName, Shard};
 use crate::{
     desk::Desk,
     dispatch,
-    outbox::{Envelope, Letter},
+    outbox::{self, Envelope},
     store::{Commit, OutboxKind, OutboxRow},
     timers,
     turn::{Error, Own, ready_envelope},
@@ -140,7 +140,7 @@ impl Desk {
         let mut envelopes = Vec::new();
         for row in rows {
             match self.rewrite(shard, row, &mut commit).await? {
-                Rewritten::Envelope(envelope) => envelopes.push(*envelope),
+                Rewritten::Envelopes(again) => envelopes.extend(again),
                 Rewritten::Unwanted => commit.outbox_remove.push(row.key.clone()),
                 Rewritten::Impossible => {}
             }
@@ -156,8 +156,7 @@ impl Desk {
     async fn rewrite(&mut self, shard: Shard, row: &OutboxRow, commit: &mut Commit) -> Result<Rewritten, Error> {
         match (row.kind, &row.body) {
             (OutboxKind::Reply | OutboxKind::Event, Some(body)) => {
-                let letter: Option<Letter> = serde_json::from_slice(body).ok();
-                Ok(letter.map_or(Rewritten::Unwanted, |letter| Rewritten::envelope(letter.envelope(row.key.clone()))))
+                Ok(outbox::letters_of(&row.key, body).map_or(Rewritten::Unwanted, Rewritten::Envelopes))
             }
             (OutboxKind::Work, _) => self.rewrite_work(shard, &row.run, &row.key, commit).await,
             (OutboxKind::Reply | OutboxKind::Event, None) => Ok(Rewritten::Unwanted),
@@ -177,7 +176,7 @@ impl Desk {
         let now = self.now();
         let (Ok(key), Some(live)) = (key.parse(), self.live.get(run)) else { return Ok(Rewritten::Unwanted) };
         match self.dispatch.write(&live.known, &live.run, shard, &key, now, &mut commit.values).await {
-            Ok(Some(ready)) => Ok(Rewritten::envelope(ready_envelope(ready, &self.topology))),
+            Ok(Some(ready)) => Ok(Rewritten::Envelopes(vec![ready_envelope(ready, &self.topology)])),
             Ok(None) => Ok(Rewritten::Unwanted),
             Err(error @ dispatch::Error::Items { .. }) => {
                 tracing::error!(%error, "work cannot be written: it counts as lost");
@@ -191,15 +190,9 @@ impl Desk {
 
 /// What has become of a stored row.
 enum Rewritten {
-    Envelope(Box<Envelope>),
+    Envelopes(Vec<Envelope>),
     /// Nobody waits for it any more: its row goes.
     Unwanted,
     /// It cannot be written now: its row stays.
     Impossible,
-}
-
-impl Rewritten {
-    fn envelope(envelope: Envelope) -> Self {
-        Self::Envelope(Box::new(envelope))
-    }
 }

@@ -33,7 +33,8 @@ use crate::{
     intake::Rejection,
     intern,
     metrics::Count,
-    outbox::Envelope,
+    outbox::{Envelope, Row},
+    programs::Names,
     recover::Doubt,
     store::{self, Commit, RunWrite},
 };
@@ -89,6 +90,8 @@ struct Turn<'d> {
     doubt: &'d mut Doubt,
     now: Timestamp,
     heads: HashMap<RunId, store::Head>,
+    /// What the names stand for that jobs of this turn give.
+    names: Names,
     /// Values that messages of this turn name and the store does not have.
     absent: HashSet<Digest>,
     writes: HashMap<RunId, RunWrite>,
@@ -97,6 +100,8 @@ struct Turn<'d> {
     commit: Commit,
     dispatches: Vec<(RunId, WorkKey)>,
     envelopes: Vec<Envelope>,
+    /// Letters of each run.
+    posts: BTreeMap<RunId, post::Post>,
     /// Rows for the outbox by key: the store takes each once.
     rows: HashMap<String, usize>,
     /// What becomes of each timer: armed for a time, or disarmed.
@@ -141,6 +146,7 @@ impl Desk {
         doubt.runs.extend(todos.iter().flat_map(Todo::runs).cloned());
         doubt.runs.extend(todos.iter().filter_map(Todo::schedule).flat_map(|name| self.runs_of_ticks(name, now)));
         let heads = self.load(doubt.runs.iter().cloned().collect()).await?;
+        let names = self.programs.registered(todos.iter().filter_map(Todo::workflow).collect()).await?;
         let absent = self.absent(&found).await?;
         let commit = Commit { outbox_remove: sent.to_vec(), values: found.fresh, ..Commit::default() };
         let mut turn = Turn {
@@ -148,12 +154,14 @@ impl Desk {
             doubt,
             now,
             heads,
+            names,
             absent,
             writes: HashMap::new(),
             order: Vec::new(),
             commit,
             dispatches: Vec::new(),
             envelopes: Vec::new(),
+            posts: BTreeMap::new(),
             rows: HashMap::new(),
             timers: BTreeMap::new(),
             ticked: tick::Ticked::default(),
@@ -167,6 +175,7 @@ impl Desk {
             turn.take(todo).await?;
             turn.tell_others().await?;
         }
+        turn.write_letters();
         turn.write_work().await?;
         turn.write_runs();
         turn.write_timers();
@@ -364,7 +373,7 @@ impl Turn<'_> {
             headers: Default::default(),
             routing: Routing::BestEffort,
         };
-        self.envelopes.push(Envelope { key: String::new(), publication, pool: None });
+        self.envelopes.push(Envelope { row: Row::default(), publication, pool: None, followers: Vec::new() });
     }
 }
 

@@ -23,7 +23,7 @@ use super::{Api, problem::Refused};
 use crate::{
     call::Call,
     event_loop, intake,
-    programs::problem,
+    programs::{Names, problem},
     schedule::{Schedule, timetable},
     turn::{Change, Changed},
 };
@@ -63,7 +63,7 @@ pub(super) async fn put(
     let schedule =
         Schedule::new(name.clone(), definition).map_err(|error| Refused::problems(None, vec![told(&error)]))?;
     let sample = schedule.job(Timestamp::default());
-    intake::check(&api.programs, schedule.run(Timestamp::default()), sample, None).await?;
+    intake::check(&api.programs, &Names::new(), schedule.run(Timestamp::default()), sample, None).await?;
     let status = match change(&api, Change::Put(Box::new(schedule))).await? {
         Changed::Made => StatusCode::CREATED,
         Changed::Replaced => StatusCode::OK,

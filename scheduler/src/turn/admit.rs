@@ -48,7 +48,7 @@ impl Turn<'_> {
             self.refuse(Rejection::new("id_conflict", message).of(&run), reply.as_ref(), source);
             return Ok(());
         }
-        match intake::check(&self.desk.programs, run.clone(), job, reply.clone()).await {
+        match intake::check(&self.desk.programs, &self.names, run.clone(), job, reply.clone()).await {
             Ok(order) => self.start(run, order, reply, source).await,
             Err(programs::Error::Refused(problems)) => {
                 self.refuse(Rejection { id: Some(run), problems }, reply.as_ref(), source);

@@ -1,6 +1,5 @@
 //! Letters: events, answers, and what is kept because it could not be read. Stored with the turn, published after it.
 
-use bytes::Bytes;
 use engine::machine::{News, Run, fact::ReplyTo};
 use proto::{
     codec,
@@ -16,12 +15,22 @@ use crate::{
     intake::Rejection,
     letters,
     metrics::Count,
-    outbox::Letter,
+    outbox::{Letter, Row},
     store::{OutboxKind, OutboxRow},
 };
 
 /// The most bytes of output that an answer carries.
 const ANSWER_OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Letters of one run, on their way to one row.
+pub(super) struct Post {
+    row: Row,
+    /// That of the first letter.
+    key: String,
+    kind: OutboxKind,
+    /// A list in the making.
+    body: Vec<u8>,
+}
 
 impl Turn<'_> {
     pub(super) async fn announce(&mut self, id: &RunId, position: usize, news: &News) -> Result<(), Error> {
@@ -64,12 +73,27 @@ impl Turn<'_> {
         Ok(text.and_then(|text| Json::from_canonical(text).ok()))
     }
 
-    /// Stores a letter and publishes it after the commit.
+    /// Stores a letter, called `key`, and publishes it after the commit. Those of one run share a row.
     pub(super) fn post(&mut self, run: &RunId, key: String, kind: OutboxKind, letter: Letter) {
-        let body = Bytes::from(codec::encode(&letter));
-        let shard = self.desk.shard_of(run);
-        self.add_row(OutboxRow { key: key.clone(), run: run.clone(), shard, kind, body: Some(body) });
-        self.envelopes.push(letter.envelope(key));
+        let post = self.posts.entry(run.clone()).or_insert_with(|| Post {
+            row: Row::of(key.clone()),
+            key: key.clone(),
+            kind,
+            body: Vec::new(),
+        });
+        let letter = Letter { key, ..letter };
+        post.body.push(if post.body.is_empty() { b'[' } else { b',' });
+        post.body.extend_from_slice(&codec::encode(&letter));
+        self.envelopes.push(letter.envelope(&post.row));
+    }
+
+    /// Makes rows of the letters.
+    pub(super) fn write_letters(&mut self) {
+        for (run, Post { key, kind, mut body, .. }) in std::mem::take(&mut self.posts) {
+            body.push(b']');
+            let shard = self.desk.shard_of(&run);
+            self.add_row(OutboxRow { key, run, shard, kind, body: Some(body.into()) });
+        }
     }
 
     /// Adds a row, in place of one with the same key: the same message, sent again.

@@ -4,8 +4,8 @@ use engine::machine::{self, Signal, Timer, again::Again, fact::ReplyTo};
 use proto::{
     codec,
     failure::Failure,
-    id::{Digest, RunId, ScheduleName},
-    job::{Answer, Command, Job, Order, Rerun, Submission},
+    id::{Digest, RunId, ScheduleName, WorkflowName},
+    job::{Answer, Command, Job, Order, Rerun, Submission, Target},
     limits::ITEMS_MAX,
     outcome::{FromWorker, Heartbeat, Listed, Outcome, Report},
     topology::Topology,
@@ -133,6 +133,24 @@ impl Todo {
             Self::Refuse { .. } | Self::Tick { .. } | Self::Change { .. } | Self::Beat { .. } => (None, None),
         };
         one.into_iter().chain(other)
+    }
+
+    /// The workflow that it names, as registered now.
+    pub(super) fn workflow(&self) -> Option<&WorkflowName> {
+        match self {
+            Self::Accept { job, .. } => match &job.target {
+                Target::Name(name) => Some(name),
+                Target::Source(_) => None,
+            },
+            Self::Step { .. }
+            | Self::Order { .. }
+            | Self::Rerun { .. }
+            | Self::Refuse { .. }
+            | Self::Tick { .. }
+            | Self::Change { .. }
+            | Self::Beat { .. }
+            | Self::Lost { .. } => None,
+        }
     }
 
     /// The schedule that may start runs by it.

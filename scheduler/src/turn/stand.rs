@@ -11,7 +11,7 @@ use crate::{
     desk::Desk,
     dispatch,
     metrics::Count,
-    outbox::Envelope,
+    outbox::{Envelope, Row},
     store::{OutboxKind, OutboxRow, TimerRow},
     timers::row_key,
 };
@@ -167,5 +167,5 @@ pub(crate) fn ready_envelope(ready: dispatch::Ready, topology: &Topology) -> Env
         headers: Default::default(),
         routing: Routing::Mandatory,
     };
-    Envelope { key, publication, pool: Some(ready.pool) }
+    Envelope { row: Row::of(key).counted(), publication, pool: Some(ready.pool), followers: Vec::new() }
 }

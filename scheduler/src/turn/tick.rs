@@ -150,7 +150,7 @@ impl Turn<'_> {
                 false => refused("a run of that id exists, and its job was another one".to_owned()),
             };
         }
-        match intake::check(&self.desk.programs, run.clone(), job, None).await {
+        match intake::check(&self.desk.programs, &self.names, run.clone(), job, None).await {
             Ok(order) => {
                 self.start(run, order, None, Source::Own).await?;
                 Ok(Started::Accepted)
