@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use proto::{codec, control::Control};
-use queue::Consumer;
+use queue::{Consumer, Delivery};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::{perform::perform, station::Station};
@@ -16,7 +16,7 @@ pub(crate) async fn consume(station: Arc<Station>, mut consumer: Consumer) {
         // `recv`, `join_next` and `cancelled` are cancel safe.
         tokio::select! {
             () = station.stop.cancelled() => break,
-            Some(joined) = performing.join_next() => complain(joined),
+            Some(joined) = performing.join_next() => settle(joined, &mut performing),
             delivery = consumer.recv() => match delivery {
                 Some(delivery) => { performing.spawn(perform(station.clone(), delivery)); }
                 None => break,
@@ -25,8 +25,22 @@ pub(crate) async fn consume(station: Arc<Station>, mut consumer: Consumer) {
     }
     consumer.stop().await;
     while let Some(joined) = performing.join_next().await {
-        complain(joined);
+        settle(joined, &mut performing);
     }
+}
+
+/// Acknowledges what is done: all that has ended by now with one message to the broker, where that can be said.
+fn settle(first: Result<Option<Delivery>, JoinError>, performing: &mut JoinSet<Option<Delivery>>) {
+    let mut done = Vec::new();
+    let mut ended = Some(first);
+    while let Some(joined) = ended {
+        match joined {
+            Ok(delivery) => done.extend(delivery),
+            Err(error) => complain(&error),
+        }
+        ended = performing.try_join_next();
+    }
+    queue::ack_all(done);
 }
 
 /// Listens to control messages until the worker is killed.
@@ -54,8 +68,6 @@ fn take_to_heart(station: &Station, body: &[u8]) {
 }
 
 /// A task that panicked has dropped its delivery, which goes back to the broker; too often, and the run hears of it.
-fn complain(joined: Result<(), JoinError>) {
-    if let Err(error) = joined {
-        tracing::error!(%error, "a piece of work brought its task down");
-    }
+fn complain(error: &JoinError) {
+    tracing::error!(%error, "a piece of work brought its task down");
 }

@@ -55,13 +55,16 @@ impl Assignment<'_> {
     }
 }
 
-/// Handles one delivery to its end: the outcome is confirmed first, then the delivery is settled. Whatever drops this
-/// before gives the delivery back.
-pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) {
+/// Handles one delivery to its end. Once the outcome is confirmed the delivery is given back to be acknowledged; in all
+/// other cases it is settled here. Whatever drops this before gives the delivery back to the broker.
+pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) -> Option<Delivery> {
     // A stop that comes while it waits for a slot sends it to another worker.
     let permit = tokio::select! {
         biased;
-        () = station.stop.cancelled() => return delivery.give_back(),
+        () = station.stop.cancelled() => {
+            delivery.give_back();
+            return None;
+        }
         permit = station.slots.clone().acquire_owned() => permit.expect("the semaphore is never closed"),
     };
     if delivery.redelivered {
@@ -73,13 +76,17 @@ pub(crate) async fn perform(station: Arc<Station>, delivery: Delivery) {
         Ok(work) => work,
         Err(error) => {
             tracing::error!(message_id = ?delivery.properties.message_id, %error, "work that cannot be read");
-            return delivery.reject();
+            delivery.reject();
+            return None;
         }
     };
     let _running = station.running.enter(work.shard, &work.key);
     match handle(&station, &work, &delivery, permit).await {
-        Ok(()) => delivery.ack(),
-        Err(Killed) => delivery.give_back(),
+        Ok(()) => Some(delivery),
+        Err(Killed) => {
+            delivery.give_back();
+            None
+        }
     }
 }
 
