@@ -400,18 +400,22 @@ impl Run {
             latest.failure.clone_from(&ended.failure);
             latest.items = counts;
         }
-        self.follow(spec, task, ended, &context);
+        self.follow(spec, task, ended, context);
     }
 
-    fn follow(&mut self, spec: &Workflow, task: TaskIndex, ended: &Ended, context: &Context) {
-        for start in &ended.starts {
-            self.start(spec, start, context.clone());
-        }
-        for arrival in &ended.arrivals {
-            self.arrive(spec, task, arrival, context);
-        }
-        if ended.starts.is_empty() && ended.arrivals.is_empty() {
-            self.merged.merge(context);
+    fn follow(&mut self, spec: &Workflow, task: TaskIndex, ended: &Ended, context: Context) {
+        match (&ended.starts[..], &ended.arrivals[..]) {
+            ([], []) => self.merged.merge(&context),
+            // The only one to go on gets it whole: in a loop nothing is shared, and nothing copied.
+            ([start], []) => self.start(spec, start, context),
+            (starts, arrivals) => {
+                for start in starts {
+                    self.start(spec, start, context.clone());
+                }
+                for arrival in arrivals {
+                    self.arrive(spec, task, arrival, &context);
+                }
+            }
         }
     }
 
