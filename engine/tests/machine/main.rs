@@ -12,6 +12,7 @@ mod ledger;
 mod scenes;
 mod scenes_of_calls;
 mod scenes_of_ends;
+mod scenes_of_reruns;
 mod seen;
 mod stage;
 mod whole;
