@@ -7,11 +7,12 @@
 #   make bench             what a run of 10,000 items costs on RabbitMQ, by the size of its context
 #   make test              every test, against private instances of RabbitMQ and PostgreSQL
 #   make lint              formatting, lints, dependency rules, deployment files, scripts
+#   make mutants           whether a test sees each change of the state machine; some hours
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster bench test lint lint-rust lint-dependencies lint-deploy lint-scripts
+.PHONY: help demo cluster bench test mutants lint lint-rust lint-dependencies lint-deploy lint-scripts
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -28,6 +29,9 @@ bench:
 
 test:
 	@scripts/test
+
+mutants:
+	@scripts/mutants
 
 lint: lint-scripts lint-deploy lint-rust lint-dependencies
 

@@ -120,6 +120,7 @@ impl Desk {
     /// order in which they were accepted.
     fn line_up(&mut self) {
         self.lines.clear();
+        self.admitted.clear();
         let mut all: Vec<_> =
             self.live.values().map(|live| &live.run).filter(|run| run.exclusive().is_some()).collect();
         all.retain(|run| !run.is_scheduled());

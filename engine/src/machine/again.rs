@@ -99,11 +99,13 @@ impl Lineage {
                     last_ended = Some(ended.instance);
                 }
                 What::Failing { dropped, failure, .. } => {
-                    is_closing = true;
                     // The end that fails a run is the fact before. One that leaves a join unsatisfied does not: the
-                    // failure is that of the join then.
-                    let name = |instance: &Instance| &spec.task(lineage.tasks[instance]).name;
-                    lineage.cause = last_ended.filter(|last| failure.task.as_ref() == Some(name(last)));
+                    // failure is that of the join then. One that takes too long as it fails says so once more.
+                    if !is_closing {
+                        let name = |instance: &Instance| &spec.task(lineage.tasks[instance]).name;
+                        lineage.cause = last_ended.filter(|last| failure.task.as_ref() == Some(name(last)));
+                    }
+                    is_closing = true;
                     lineage.ends.extend(dropped.iter().map(|instance| (*instance, Outcome::Undone)));
                 }
                 What::Canceling { dropped, .. } => {

@@ -45,6 +45,14 @@ tasks:
     assert_eq!(stage.shows("d"), ("succeeded".into(), 1, None));
 }
 
+/// It has come to nothing, which is something that a template may ask for.
+#[test]
+fn the_result_of_an_empty_task_is_null() {
+    let stage = Stage::of("tasks: { a: { next: [{ do: b }] }, b: { action: core.echo } }");
+    let manifest = stage.run.manifest(&stage.spec, &key_of("run/b#2/act.1"), ["task.a.result"]);
+    assert_eq!(manifest.get("task.a.result"), Some(&ValueRef::null()));
+}
+
 /// What a branch has published is for the output also when the branch waits at a join as the run fails.
 #[test]
 fn the_output_of_a_failed_run_sees_branches_that_wait_at_a_join() {
@@ -281,6 +289,8 @@ fn work_that_a_worker_cannot_even_begin_fails_its_task() {
     assert_eq!(stage.run.status(), RunStatus::Failed);
     assert_eq!(stage.shows("a"), ("failed".into(), 1, Some("absent".into())));
     assert_eq!(stage.shows("b"), ("failed".into(), 1, Some("items_failed".into())));
+    let why = stage.run.view(&stage.spec).tasks[&"b".parse().expect("valid")].error.clone().expect("it failed");
+    assert_eq!(why.message, "1 of 1 items failed; the first: absent: no such action");
 }
 
 /// A transition may ask for `item_errors` also when the list itself could not be made.

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use leveret_engine::machine::{ChildEnd, Command, Input, Timer, fact::Parent};
+use leveret_engine::machine::{
+    ChildEnd, Command, Input, Timer,
+    fact::{Fact, Parent, What},
+};
 use proto::{
     failure::Failure,
     id::{Digest, Instance, ItemIndex, RunId},
@@ -36,7 +39,7 @@ fn calling_at(yaml: &str, parent: Option<Parent>) -> Stage {
 }
 
 /// How the child that `serial` has started for `item` of the first task ends.
-fn ended(serial: u32, item: Option<u32>, code: Option<&str>) -> Input {
+pub fn ended(serial: u32, item: Option<u32>, code: Option<&str>) -> Input {
     let item = item.map(ItemIndex);
     let run: RunId = "run".parse().expect("valid");
     let child = run.child(Instance(1), serial, item);
@@ -110,6 +113,23 @@ tasks:
     assert_eq!(stage.out(), ["run/b#2/act.1", "run/c#3/act.1"]);
     stage.report("run/b#2/act.1", acted(Status::Succeeded, &[], &[]));
     assert_eq!(stage.out(), ["run/a#1/act.2", "run/c#3/act.1"]);
+}
+
+/// Items would take every place that comes free, and a task would never get one.
+#[test]
+fn a_task_that_waits_for_room_goes_before_items() {
+    let mut stage = Stage::of(
+        "
+concurrency: 1
+tasks:
+  a: { action: core.echo, with_items: [1] }
+  b: { action: core.echo, delay: 1m }",
+    );
+    stage.report("run/a#1/items.1", listed(&[(9, 10)]));
+    stage.ring(Timer::Task(Instance(2)));
+    assert_eq!(stage.out(), ["run/a#1/act.2"]);
+    stage.report("run/a#1/act.2", Report::Items(done(&[0])));
+    assert_eq!(stage.out(), ["run/b#2/act.1"]);
 }
 
 #[test]
@@ -198,7 +218,8 @@ fn a_child_that_failed_is_started_again_as_retry_says() {
     assert_eq!(stage.run.status(), RunStatus::Succeeded);
 }
 
-fn called(items: &[u32]) -> ItemsReport {
+/// Children are started for these.
+pub fn called(items: &[u32]) -> ItemsReport {
     let called = items.iter().map(|item| (ItemIndex(*item), Called::default())).collect();
     ItemsReport { called, ..ItemsReport::default() }
 }
@@ -228,4 +249,46 @@ fn a_call_that_does_not_count_takes_nothing_back() {
     stage.report(&last, Report::Items(report));
     let items = stage.run.view(&stage.spec).tasks[&"a".parse().expect("valid")].items.expect("items");
     assert_eq!((items.failed, items.running), (1, 2));
+}
+
+/// The bound was reached: what fails from then on is not tried again, and nobody waits for it.
+#[test]
+fn no_child_is_started_again_once_too_many_have_failed() {
+    let mut stage = calling(
+        "tasks: { a: { workflow: sub, with_items: [1], on_item_error: stop, tolerate: 0, retry: { count: 1, delay: 1m } } }",
+    );
+    stage.report("run/a#1/items.1", listed(&[(3, 10)]));
+    for item in 0..3 {
+        stage.report(&format!("run/a#1/act.{}", item + 2), Report::Items(called(&[item])));
+    }
+    stage.feed(ended(2, Some(0), Some("bad")));
+    stage.ring(Timer::Task(Instance(1)));
+    stage.report("run/a#1/act.5", Report::Items(called(&[0])));
+    stage.feed(ended(5, Some(0), Some("bad")));
+    stage.feed(ended(3, Some(1), Some("bad")));
+    assert!(stage.armed().is_empty(), "{:?}", stage.armed());
+    stage.feed(ended(4, Some(2), None));
+    assert_eq!(stage.shows("a"), ("failed".into(), 1, Some("items_failed".into())));
+}
+
+/// The same child would be started twice, which nothing could tell apart.
+#[test]
+fn an_item_is_called_once_by_a_report() {
+    let mut stage = calling("tasks: { a: { workflow: sub, with_items: [1] } }");
+    stage.report("run/a#1/items.1", listed(&[(2, 10)]));
+    assert_eq!(stage.report("run/a#1/act.2", Report::Items(called(&[0, 0]))), []);
+    assert_eq!(stage.report("run/a#1/act.2", Report::Items(called(&[0]))).len(), 1);
+}
+
+/// What else a report of calls says is a fact only if it says something, and of a range of which something is left.
+#[test]
+fn a_report_of_calls_is_one_fact() {
+    let mut stage = calling("tasks: { a: { workflow: sub, with_items: [1] } }");
+    stage.flights_max = 1;
+    stage.report("run/a#1/items.1", listed(&[(5, 10)]));
+    stage.report("run/a#1/act.2", Report::Items(ItemsReport { busy_us: 5, ..called(&[0]) }));
+    let facts = stage.facts.len();
+    stage.report("run/a#1/act.3", Report::Items(called(&[1])));
+    assert!(matches!(stage.facts[facts..], [Fact { what: What::Called { .. }, .. }]), "{:?}", &stage.facts[facts..]);
+    assert!(!stage.facts.iter().any(|fact| matches!(fact.what, What::Reported { .. })));
 }

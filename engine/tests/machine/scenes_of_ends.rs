@@ -43,6 +43,17 @@ tasks:
     assert_eq!(stage.run.status(), RunStatus::Running);
 }
 
+/// Nobody can have done it, whatever somebody says.
+#[test]
+fn work_that_is_held_back_is_not_answered() {
+    let mut stage = Stage::of("tasks: { a: { action: core.echo, next: [{ do: b }] }, b: { action: core.echo } }");
+    stage.pause();
+    stage.report("run/a#1/act.1", acted(Status::Succeeded, &[0], &[]));
+    assert_eq!(stage.report("run/b#2/act.1", acted(Status::Succeeded, &[], &[])), []);
+    stage.feed(Input::Resume);
+    assert_eq!(stage.out(), ["run/b#2/act.1"]);
+}
+
 /// A cancel wins over a pause, a pause over a failure.
 #[test]
 fn a_failure_waits_for_the_resume_and_a_cancel_does_not() {

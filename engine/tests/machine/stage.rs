@@ -53,9 +53,14 @@ impl Stage {
         Self { spec, run, facts, commands, flights_max: 8, now }
     }
 
+    /// The outer world, as it is now.
+    pub fn world(&self) -> Now {
+        Now { at: self.now, flights_max: self.flights_max }
+    }
+
     /// Steps, and gives the commands of this step.
     pub fn feed(&mut self, input: Input) -> Vec<Command> {
-        let now = Now { at: self.now, flights_max: self.flights_max };
+        let now = self.world();
         let Step { facts, commands } = machine::step(&self.spec, &mut self.run, input, now);
         self.facts.extend(facts);
         self.commands.extend(commands.iter().cloned());
