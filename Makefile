@@ -5,13 +5,15 @@
 #   make demo LOG=PATH     the same, with an access log of your own
 #   make cluster           the same on RabbitMQ, PostgreSQL, a scheduler and four workers, all on this machine
 #   make bench             what a run of 10,000 items costs on RabbitMQ, by the size of its context
+#   make bench-micro       a context beside the design that Leveret began with and beside plain copies; steps of runs
 #   make test              every test, against private instances of RabbitMQ and PostgreSQL
+#   make instructions      count what must stay cheap, and fail when it takes over 10 % more than is written down
 #   make lint              formatting, lints, dependency rules, deployment files, scripts
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster bench test lint lint-rust lint-dependencies lint-deploy lint-scripts
+.PHONY: help demo cluster bench bench-micro test instructions lint lint-rust lint-dependencies lint-deploy lint-scripts
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -26,8 +28,15 @@ bench:
 	cargo build --locked --release --package leveret --package leveret-benches
 	cargo run --locked --release --package leveret-benches --bin fanout
 
+bench-micro:
+	cargo bench --locked --package leveret-benches
+	cargo run --locked --release --package leveret-benches --bin micro
+
 test:
 	@scripts/test
+
+instructions:
+	@scripts/instructions
 
 lint: lint-scripts lint-deploy lint-rust lint-dependencies
 
