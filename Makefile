@@ -5,14 +5,16 @@
 #   make demo LOG=PATH     the same, with an access log of your own
 #   make cluster           the same on RabbitMQ, PostgreSQL, a scheduler and four workers, all on this machine
 #   make bench             what a run of 10,000 items costs on RabbitMQ, by the size of its context
+#   make bench-micro       a context beside the design that Leveret began with and beside plain copies; steps of runs
 #   make test              every test, against private instances of RabbitMQ and PostgreSQL
+#   make instructions      count what must stay cheap, and fail when it takes over 10 % more than is written down
 #   make lint              formatting, lints, dependency rules, deployment files, scripts
 #   make mutants           whether a test sees each change of the state machine; some hours
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster bench test mutants lint lint-rust lint-dependencies lint-deploy lint-scripts
+.PHONY: help demo cluster bench bench-micro test instructions mutants lint lint-rust lint-dependencies lint-deploy lint-scripts
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -27,11 +29,18 @@ bench:
 	cargo build --locked --release --package leveret --package leveret-benches
 	cargo run --locked --release --package leveret-benches --bin fanout
 
+bench-micro:
+	cargo bench --locked --package leveret-benches
+	cargo run --locked --release --package leveret-benches --bin micro
+
 test:
 	@scripts/test
 
 mutants:
 	@scripts/mutants
+
+instructions:
+	@scripts/instructions
 
 lint: lint-scripts lint-deploy lint-rust lint-dependencies
 
