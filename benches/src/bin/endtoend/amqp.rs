@@ -69,6 +69,12 @@ pub async fn delete(channel: &Channel, queue: &str) -> Result<()> {
     Ok(())
 }
 
+/// Closes a connection. Its consumers are to be without their queues by then: one that is dropped cancels itself beside
+/// the closing of its channel, and lapin takes the answer to that for a fault of the broker.
+pub async fn close(connection: &Connection) -> Result<()> {
+    connection.close(200, "done".into()).await.context("closing a connection")
+}
+
 /// The properties of a message that is to last.
 pub fn persistent() -> BasicProperties {
     BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2)

@@ -14,8 +14,7 @@ use crate::{
 
 /// The client of one prefix.
 pub struct Client {
-    /// Held: its channels end with it.
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
     answers: Inbox,
     address: Address,
@@ -49,7 +48,7 @@ impl Client {
         amqp::declare(&channel, &reply_to).await?;
         let answers = Inbox::open(&connection, &reply_to).await?;
         let address = Address { topology: topology.clone(), reply_to };
-        Ok(Self { _connection: connection, channel, answers, address, next: 0, waiting: HashMap::new() })
+        Ok(Self { connection, channel, answers, address, next: 0, waiting: HashMap::new() })
     }
 
     /// The channel, for whoever has something to declare or to remove.
@@ -136,8 +135,8 @@ impl Client {
 
     /// Removes the queue for answers.
     pub async fn end(self) -> Result<()> {
-        drop(self.answers);
-        amqp::delete(&self.channel, &self.address.reply_to).await
+        amqp::delete(&self.channel, &self.address.reply_to).await?;
+        amqp::close(&self.connection).await
     }
 
     fn number(&mut self) -> u32 {

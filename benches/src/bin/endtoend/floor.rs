@@ -19,8 +19,7 @@ const TASK_BYTES: usize = 512;
 
 /// The driver, its worker process and their two queues.
 pub struct Floor {
-    /// Held: its channels end with it.
-    _connection: Connection,
+    connection: Connection,
     channel: Channel,
     results: Inbox,
     queues: Queues,
@@ -65,7 +64,7 @@ impl Floor {
             .stdin(Stdio::piped())
             .spawn()
             .context("starting the floor's worker")?;
-        let mut floor = Self { _connection: connection, channel, results, queues, worker: Worker(child) };
+        let mut floor = Self { connection, channel, results, queues, worker: Worker(child) };
         floor.burst(1).await?;
         Ok(floor)
     }
@@ -107,9 +106,9 @@ impl Floor {
     /// Stops it and removes its queues.
     pub async fn end(self) -> Result<()> {
         drop(self.worker);
-        drop(self.results);
         amqp::delete(&self.channel, &self.queues.tasks).await?;
-        amqp::delete(&self.channel, &self.queues.results).await
+        amqp::delete(&self.channel, &self.queues.results).await?;
+        amqp::close(&self.connection).await
     }
 }
 
