@@ -4,7 +4,7 @@
 #   make demo              build, then run both example workflows on this machine; no broker is needed
 #   make demo LOG=PATH     the same, with an access log of your own
 #   make cluster           the same on RabbitMQ, PostgreSQL, a scheduler and four workers, all on this machine
-#   make bench             what a run of 10,000 items costs on RabbitMQ, by the size of its context
+#   make bench             every measurement, on a private RabbitMQ where one is needed; ends with the table of targets
 #   make test              every test, against private instances of RabbitMQ and PostgreSQL
 #   make lint              formatting, lints, dependency rules, deployment files, scripts
 
@@ -24,7 +24,9 @@ cluster:
 
 bench:
 	cargo build --locked --release --package leveret --package leveret-benches
-	cargo run --locked --release --package leveret-benches --bin fanout
+	cargo bench --locked --package leveret-benches
+	cargo run --locked --release --package leveret-benches --bin endtoend
+	cargo run --locked --release --package leveret-benches --bin table
 
 test:
 	@scripts/test

@@ -59,7 +59,8 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     for ((name, bytes), taken) in CONTEXTS.into_iter().zip(&taken) {
-        rows.push(row(name, taken).with("values_bytes", values_bytes(bench, bytes).await?));
+        let traffic = traffic(bench, bytes).await.with_context(|| format!("traffic of cold.{name}"))?;
+        rows.push(row(name, taken, &traffic));
     }
     Ok(rows)
 }
@@ -68,23 +69,26 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
 struct Sample {
     /// From the start of the task with items to its end.
     seconds: f64,
-    /// Of the whole run.
-    octets: Octets,
     scheduler_mib: f64,
     worker_mib: f64,
     cache_mib: f64,
     broker_mib: f64,
 }
 
+/// What went over the wire for a whole run.
+struct Traffic {
+    /// Through the broker.
+    octets: Octets,
+    /// Between workers and the values service, both ways.
+    values_bytes: u64,
+}
+
 async fn sample(bench: &Bench, context_bytes: usize) -> Result<Sample> {
     let (fleet, mut client) = bench.fleet_with_loader(None).await?;
     bench.broker.memory()?.reset()?;
-    let before = bench.broker.octets()?;
     let run = run(&fleet, &mut client, context_bytes).await?;
-    let octets = bench.broker.octets()?.since(before);
     let sample = Sample {
         seconds: Times::of(&fleet, &run)?.task,
-        octets,
         scheduler_mib: fleet.scheduler.memory().peak_mib()?,
         worker_mib: fleet.worker_peak_mib()?,
         cache_mib: cache_mib(&fleet)?,
@@ -94,14 +98,16 @@ async fn sample(bench: &Bench, context_bytes: usize) -> Result<Sample> {
     Ok(sample)
 }
 
-/// What passes between workers and the values service in such a run. Counted in a run of its own, so that the relay that
-/// counts takes no time from the others.
-async fn values_bytes(bench: &Bench, context_bytes: usize) -> Result<f64> {
+/// Counted in a run of its own, so that neither the relay nor the broker's command takes time from the others. It differs
+/// by a hundredth from run to run.
+async fn traffic(bench: &Bench, context_bytes: usize) -> Result<Traffic> {
     let passed = Passed::default();
     let (fleet, mut client) = bench.fleet_with_loader(Some(&|server| passed.relay(server))).await?;
+    let before = bench.broker.octets()?;
     run(&fleet, &mut client, context_bytes).await?;
+    let octets = bench.broker.octets()?.since(before);
     bench.end(fleet, client).await?;
-    Ok(passed.bytes() as f64)
+    Ok(Traffic { octets, values_bytes: passed.bytes() })
 }
 
 async fn run(fleet: &Fleet, client: &mut Client, context_bytes: usize) -> Result<String> {
@@ -111,25 +117,21 @@ async fn run(fleet: &Fleet, client: &mut Client, context_bytes: usize) -> Result
     Ok(client.run(&job).await?.run)
 }
 
-fn row(name: &str, taken: &[Sample]) -> Row {
-    let figures = |read: fn(&Sample) -> f64| taken.iter().map(read).collect::<Vec<f64>>();
-    let most = |read: fn(&Sample) -> f64| figures(read).into_iter().fold(0.0, f64::max);
-    let per_item = |read: fn(&Sample) -> u64| figures_of(taken, read);
+fn row(name: &str, taken: &[Sample], traffic: &Traffic) -> Row {
+    let most = |read: fn(&Sample) -> f64| taken.iter().map(read).fold(0.0, f64::max);
+    let (received, sent) = (traffic.octets.received as f64, traffic.octets.sent as f64);
     let what =
         format!("1,000 items that share a context of {name} which no worker has, from the task's start to its end");
-    Row::new(format!("cold.{name}"), what, "s", figures(|sample| sample.seconds))
-        .with_spread("bytes_in_per_item", &per_item(|sample| sample.octets.received))
-        .with_spread("bytes_out_per_item", &per_item(|sample| sample.octets.sent))
-        .with("bytes_in", most(|sample| sample.octets.received as f64))
-        .with("bytes_out", most(|sample| sample.octets.sent as f64))
+    Row::new(format!("cold.{name}"), what, "s", taken.iter().map(|sample| sample.seconds).collect())
+        .with("bytes_in", received)
+        .with("bytes_out", sent)
+        .with("bytes_in_per_item", received / f64::from(ITEMS))
+        .with("bytes_out_per_item", sent / f64::from(ITEMS))
+        .with("values_bytes", traffic.values_bytes as f64)
         .with("scheduler_peak_mib", most(|sample| sample.scheduler_mib))
         .with("worker_peak_mib", most(|sample| sample.worker_mib))
         .with("worker_cache_mib", most(|sample| sample.cache_mib))
         .with("broker_peak_mib", most(|sample| sample.broker_mib))
-}
-
-fn figures_of(taken: &[Sample], read: fn(&Sample) -> u64) -> Vec<f64> {
-    taken.iter().map(|sample| read(sample) as f64 / f64::from(ITEMS)).collect()
 }
 
 fn write_context(file: &Path, bytes: usize) -> Result<()> {
