@@ -4,8 +4,8 @@
 #   make demo              build, then run both example workflows on this machine; no broker is needed
 #   make demo LOG=PATH     the same, with an access log of your own
 #   make cluster           the same on RabbitMQ, PostgreSQL, a scheduler and four workers, all on this machine
-#   make bench             what a run of 10,000 items costs on RabbitMQ, by the size of its context
-#   make bench-micro       a context beside the design that Leveret began with and beside plain copies; steps of runs
+#   make bench             every measurement, on a private RabbitMQ where one is needed; ends with the table of targets
+#   make bench-micro       of these, what needs no broker: contexts, rendering, steps of runs
 #   make test              every test, against private instances of RabbitMQ and PostgreSQL
 #   make instructions      count what must stay cheap, and fail when it takes over 10 % more than is written down
 #   make lint              formatting, lints, dependency rules, deployment files, scripts
@@ -27,7 +27,10 @@ cluster:
 
 bench:
 	cargo build --locked --release --package leveret --package leveret-benches
-	cargo run --locked --release --package leveret-benches --bin fanout
+	cargo bench --locked --package leveret-benches
+	cargo run --locked --release --package leveret-benches --bin micro
+	cargo run --locked --release --package leveret-benches --bin endtoend
+	cargo run --locked --release --package leveret-benches --bin table
 
 bench-micro:
 	cargo bench --locked --package leveret-benches
