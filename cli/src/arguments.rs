@@ -6,7 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     commands::{
-        cancel, completion, config, dev, explain, get, graph, lint, list, pause, register, rerun, resume, run,
+        bench, cancel, completion, config, dev, explain, get, graph, lint, list, pause, register, rerun, resume, run,
         schedule, scheduler, signal, submit, test, watch, worker, workflows,
     },
     ending::Error,
@@ -73,6 +73,8 @@ pub enum Command {
     Graph(graph::Options),
     /// Rehearse a workflow: actions end as scripts say
     Test(test::Options),
+    /// Measure this machine: a fan-out beside a shared context
+    Bench(bench::Options),
     /// Settings
     Config(config::Options),
     /// Print completions for a shell
@@ -121,6 +123,7 @@ impl Command {
             | Self::Lint(_)
             | Self::Graph(_)
             | Self::Test(_)
+            | Self::Bench(_)
             | Self::Config(_)
             | Self::Completion(_) => logging::Kind::Tool,
         }

@@ -1,5 +1,6 @@
 //! One file per command: its options, and what it does.
 
+pub mod bench;
 pub mod cancel;
 pub mod completion;
 pub mod config;
@@ -54,6 +55,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Error> {
         Command::Lint(options) => lint::run(&options),
         Command::Graph(options) => graph::run(&options),
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(options).await,
         Command::Config(options) => config::run(&options, &arguments.layers),
         Command::Completion(options) => completion::run(&options),
     }

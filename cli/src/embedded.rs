@@ -1,4 +1,4 @@
-//! Scheduler and worker in this process.
+//! Scheduler and workers in this process.
 
 use std::{
     net::SocketAddr,
@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::{join_all, select_all};
 use proto::{id::PoolName, topology::Topology};
 use queue::Queue;
 use reqwest::Url;
@@ -42,26 +43,28 @@ pub struct Settings {
     pub queue: Queue,
     /// Names on it.
     pub topology: Topology,
-    /// What the worker has to work with.
+    /// How many workers; at least one.
+    pub workers: u32,
+    /// What each of them has to work with.
     pub means: Means,
     /// How long a stop waits for what runs.
     pub drain_timeout: Duration,
 }
 
-/// A scheduler and a worker that know each other.
+/// A scheduler and workers that know each other.
 pub struct Embedded {
     scheduler: Scheduler,
-    worker: Worker,
+    workers: Vec<Worker>,
     queue: Queue,
 }
 
 impl Embedded {
-    /// Starts both, and takes up what an earlier process left unfinished in the same folder.
+    /// Starts all, and takes up what an earlier process left unfinished in the same folder.
     ///
     /// # Errors
     /// When the store cannot be opened, or the address is taken.
     pub async fn start(settings: Settings) -> Result<Self, Error> {
-        let Settings { data, http, queue, topology, means, drain_timeout } = settings;
+        let Settings { data, http, queue, topology, workers, means, drain_timeout } = settings;
         let store = open(&format!("sqlite:{}", data.join("leveret.db").display())).await?;
         let scheduler = Scheduler::start(scheduling::Settings {
             store,
@@ -73,10 +76,32 @@ impl Embedded {
             metrics: Arc::default(),
         });
         let scheduler = scheduler.await.map_err(scheduler_error)?;
-        let worker = Worker::start(working::Settings {
-            queue: queue.clone(),
+        let mut embedded = Self { scheduler, workers: Vec::new(), queue };
+        for _ in 0..workers.max(1) {
+            match embedded.worker(topology.clone(), means.clone(), drain_timeout).await {
+                Ok(worker) => embedded.workers.push(worker),
+                Err(error) => {
+                    let now = CancellationToken::new();
+                    now.cancel();
+                    // What is said is why it did not start; that a stop fails after that says nothing more.
+                    let _ = embedded.stop(now).await;
+                    return Err(worker_error(error));
+                }
+            }
+        }
+        Ok(embedded)
+    }
+
+    async fn worker(
+        &self,
+        topology: Topology,
+        means: Means,
+        drain_timeout: Duration,
+    ) -> Result<Worker, working::Error> {
+        Worker::start(working::Settings {
+            queue: self.queue.clone(),
             topology,
-            server_url: url(scheduler.http_addr()).to_string(),
+            server_url: url(self.scheduler.http_addr()).to_string(),
             token: None,
             pools: vec![default_pool()],
             slots: means.slots,
@@ -90,16 +115,8 @@ impl Embedded {
             env_allow: means.env_allow,
             secrets_dir: means.secrets_dir,
             template_timeout: means.template_timeout,
-        });
-        match worker.await {
-            Ok(worker) => Ok(Self { scheduler, worker, queue }),
-            Err(error) => {
-                let error = worker_error(error);
-                // What is said is why it did not start; that a stop fails after that says nothing more.
-                let _ = scheduler.stop().await;
-                Err(error)
-            }
-        }
+        })
+        .await
     }
 
     /// How clients reach it.
@@ -109,19 +126,21 @@ impl Embedded {
 
     /// Waits until a part of it ends by itself, which is a failure. Cancel safe.
     pub async fn failed(&mut self) -> Error {
-        // Both are cancel safe.
+        let workers = select_all(self.workers.iter_mut().map(|worker| Box::pin(worker.failed())));
+        // All are cancel safe.
         tokio::select! {
             error = self.scheduler.failed() => scheduler_error(error),
-            error = self.worker.failed() => worker_error(error),
+            (error, ..) = workers => worker_error(error),
         }
     }
 
-    /// Stops both: the worker first, so that the scheduler still hears what it did.
+    /// Stops all: the workers first, so that the scheduler still hears what they did.
     ///
     /// # Errors
     /// When a part of it had failed.
     pub async fn stop(self, now: CancellationToken) -> Result<(), Error> {
-        let drained = self.worker.drain(now).await.map_err(worker_error);
+        let drained = join_all(self.workers.into_iter().map(|worker| worker.drain(now.clone()))).await;
+        let drained = drained.into_iter().collect::<Result<(), _>>().map_err(worker_error);
         let stopped = self.scheduler.stop().await.map_err(scheduler_error);
         self.queue.close().await;
         drained.and(stopped)

@@ -116,6 +116,13 @@ impl Queue {
         Ok(())
     }
 
+    pub(crate) async fn remove(&self, parts: &[Declared]) -> Result<(), Error> {
+        let shared = &self.inner.shared;
+        let link = shared.consume_link("removing").await?;
+        shared.remembered.lock().unwrap_or_else(PoisonError::into_inner).retain(|part| !parts.contains(part));
+        topology::remove(&link, &shared.settings, parts).await
+    }
+
     pub(crate) async fn publish_all(&self, publications: Vec<Publication>) -> Vec<Result<(), PublishError>> {
         self.inner.publisher.publish_all(publications).await
     }

@@ -61,6 +61,18 @@ impl Queue {
         }
     }
 
+    /// Removes parts of the topology with all messages in them: their queues, then every exchange that they touch. For a
+    /// prefix that nobody uses any more; what is absent already is no error.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the user may not, [`Error::Disconnected`] may be tried again.
+    pub async fn remove(&self, parts: &[Declared]) -> Result<(), Error> {
+        match self {
+            Self::Amqp(queue) => queue.remove(parts).await,
+            Self::Memory(queue) => queue.remove(parts),
+        }
+    }
+
     /// Publishes and waits for the broker's confirm. Many of these run at once, within a window by count and bytes;
     /// those beyond it wait here. While the connection is down they wait too, up to the confirm timeout.
     ///

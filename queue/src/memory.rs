@@ -68,6 +68,13 @@ impl Queue {
         Ok(())
     }
 
+    pub(crate) fn remove(&self, parts: &[Declared]) -> Result<(), Error> {
+        self.open("removing")?;
+        let mut world = self.broker.world();
+        parts.iter().for_each(|part| world.remove(&part.shape(&self.broker.topology)));
+        Ok(())
+    }
+
     pub(crate) fn publish(&self, publication: Publication) -> Result<(), PublishError> {
         self.open("publishing").map_err(|_| PublishError::Disconnected)?;
         self.broker.world().publish(publication)

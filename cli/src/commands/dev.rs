@@ -51,6 +51,7 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
         http: options.http_addr,
         queue,
         topology,
+        workers: 1,
         means: options.means,
         drain_timeout: options.drain_timeout,
     })

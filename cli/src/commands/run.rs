@@ -104,6 +104,7 @@ pub async fn run(options: Options) -> Result<Exit, Error> {
         http: (Ipv4Addr::LOCALHOST, 0).into(),
         queue: Queue::memory(topology.clone()),
         topology,
+        workers: 1,
         means: options.means.clone(),
         drain_timeout: DRAIN_TIMEOUT,
     })

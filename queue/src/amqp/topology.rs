@@ -2,7 +2,10 @@
 
 use lapin::{
     ExchangeKind as LapinKind,
-    options::{BasicConsumeOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{
+        BasicConsumeOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
     types::{AMQPValue, FieldTable, ShortString},
 };
 use proto::topology::Topology;
@@ -31,6 +34,21 @@ pub(super) async fn declare(
         for queue in &shape.queues {
             declare_queue(&channel, settings, queue).await?;
         }
+    }
+    Ok(())
+}
+
+/// Deletes the queues of parts of the topology, and then their exchanges.
+pub(super) async fn remove(link: &Link, settings: &Settings, parts: &[Declared]) -> Result<(), Error> {
+    let channel = link.channel().await?;
+    let shapes: Vec<_> = parts.iter().map(|part| part.shape(&settings.topology)).collect();
+    for queue in shapes.iter().flat_map(|shape| &shape.queues) {
+        let deleting = channel.queue_delete(short(&queue.name), QueueDeleteOptions::default());
+        answer(&format!("queue {}", queue.name), deleting).await?;
+    }
+    for exchange in shapes.iter().flat_map(|shape| &shape.exchanges) {
+        let deleting = channel.exchange_delete(short(&exchange.name), ExchangeDeleteOptions::default());
+        answer(&format!("exchange {}", exchange.name), deleting).await?;
     }
     Ok(())
 }

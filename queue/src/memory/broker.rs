@@ -105,6 +105,20 @@ impl World {
         }
     }
 
+    /// Queues go with their messages and consumers.
+    pub(super) fn remove(&mut self, shape: &Shape) {
+        for queue in &shape.queues {
+            self.queues.remove(&queue.name);
+            self.routes.forget(&queue.name);
+            for (_, consumer) in self.consumers.extract_if(.., |_, consumer| consumer.queue == queue.name) {
+                consumer.wake.notify_one();
+            }
+        }
+        for exchange in &shape.exchanges {
+            self.routes.remove(&exchange.name);
+        }
+    }
+
     /// A queue for one consumer, bound to the control exchange.
     pub(super) fn declare_control(&mut self, exchange: &str) -> Result<String, Error> {
         self.next += 1;

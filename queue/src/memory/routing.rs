@@ -21,6 +21,10 @@ impl Routes {
         self.exchanges.entry(name.to_owned()).or_insert(Exchange { kind, bindings: BTreeSet::new() });
     }
 
+    pub(super) fn remove(&mut self, name: &str) {
+        self.exchanges.remove(name);
+    }
+
     /// `false` when there is no such exchange.
     pub(super) fn bind(&mut self, exchange: &str, key: &str, queue: &str) -> bool {
         let Some(exchange) = self.exchanges.get_mut(exchange) else {

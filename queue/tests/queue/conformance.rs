@@ -45,6 +45,7 @@ on_both!(
     an_absent_queue_is_named,
     too_large_is_refused_before_sending,
     the_rejected_queue_keeps_the_newest,
+    what_is_removed_is_gone_with_its_messages,
 );
 
 mod cases {
@@ -397,6 +398,25 @@ mod cases {
         within(verdicts.for_each(async |verdict| verdict.unwrap())).await;
         let mut consumer = within(queue.consume(Source::Named(rejected), 1)).await.unwrap();
         assert_eq!(take(&mut consumer, 1).await, ["20"]);
+        finish(carrier, [queue]).await;
+    }
+
+    pub async fn what_is_removed_is_gone_with_its_messages(carrier: Carrier) {
+        let parts = [Declared::Core, Declared::Pool(pool("p")), Declared::Outcomes(Shard(0))];
+        let queue = carrier.ready(&parts).await;
+        publish_jobs(&queue, ["lost"]).await;
+        within(queue.remove(&parts)).await.unwrap();
+        within(queue.remove(&parts)).await.expect("what is absent is no error");
+        for source in [Source::Jobs, Source::Dead, Source::Pool(pool("p")), Source::Outcomes(Shard(0))] {
+            let refused = within(queue.consume(source, 1)).await.unwrap_err();
+            assert!(matches!(refused, Error::Missing { .. }), "{refused:?}");
+        }
+        let unroutable = within(queue.publish(job(queue.topology(), "nowhere"))).await;
+        assert!(matches!(unroutable, Err(PublishError::Unroutable { .. })), "{unroutable:?}");
+        within(queue.declare(Declared::Core)).await.unwrap();
+        publish_jobs(&queue, ["new"]).await;
+        let mut consumer = within(queue.consume(Source::Jobs, 1)).await.unwrap();
+        assert_eq!(take(&mut consumer, 1).await, ["new"]);
         finish(carrier, [queue]).await;
     }
 

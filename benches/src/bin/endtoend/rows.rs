@@ -5,6 +5,7 @@ pub mod fairness;
 pub mod items;
 pub mod latency;
 pub mod noop;
+mod peaks;
 pub mod queue;
 pub mod sequence;
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use leveret_benches::report::{Row, short};
 use serde_json::{Value, json};
 
-use super::items::cache_mib;
+use super::peaks::Peaks;
 use crate::{
     bench::{Bench, job},
     broker::Octets,
@@ -69,10 +69,7 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
 struct Sample {
     /// From the start of the task with items to its end.
     seconds: f64,
-    scheduler_mib: f64,
-    worker_mib: f64,
-    cache_mib: f64,
-    broker_mib: f64,
+    peaks: Peaks,
 }
 
 /// What went over the wire for a whole run.
@@ -87,13 +84,7 @@ async fn sample(bench: &Bench, context_bytes: usize) -> Result<Sample> {
     let (fleet, mut client) = bench.fleet_with_loader(None).await?;
     bench.broker.memory()?.reset()?;
     let run = run(&fleet, &mut client, context_bytes).await?;
-    let sample = Sample {
-        seconds: Times::of(&fleet, &run)?.task,
-        scheduler_mib: fleet.scheduler.memory().peak_mib()?,
-        worker_mib: fleet.worker_peak_mib()?,
-        cache_mib: cache_mib(&fleet)?,
-        broker_mib: bench.broker.memory()?.peak_mib()?,
-    };
+    let sample = Sample { seconds: Times::of(&fleet, &run)?.task, peaks: Peaks::of(bench, &fleet)? };
     bench.end(fleet, client).await?;
     Ok(sample)
 }
@@ -118,20 +109,17 @@ async fn run(fleet: &Fleet, client: &mut Client, context_bytes: usize) -> Result
 }
 
 fn row(name: &str, taken: &[Sample], traffic: &Traffic) -> Row {
-    let most = |read: fn(&Sample) -> f64| taken.iter().map(read).fold(0.0, f64::max);
+    let peaks = taken.iter().map(|sample| sample.peaks).fold(Peaks::default(), Peaks::most);
     let (received, sent) = (traffic.octets.received as f64, traffic.octets.sent as f64);
     let what =
         format!("1,000 items that share a context of {name} which no worker has, from the task's start to its end");
-    Row::new(format!("cold.{name}"), what, "s", taken.iter().map(|sample| sample.seconds).collect())
+    let row = Row::new(format!("cold.{name}"), what, "s", taken.iter().map(|sample| sample.seconds).collect())
         .with("bytes_in", received)
         .with("bytes_out", sent)
         .with("bytes_in_per_item", received / f64::from(ITEMS))
         .with("bytes_out_per_item", sent / f64::from(ITEMS))
-        .with("values_bytes", traffic.values_bytes as f64)
-        .with("scheduler_peak_mib", most(|sample| sample.scheduler_mib))
-        .with("worker_peak_mib", most(|sample| sample.worker_mib))
-        .with("worker_cache_mib", most(|sample| sample.cache_mib))
-        .with("broker_peak_mib", most(|sample| sample.broker_mib))
+        .with("values_bytes", traffic.values_bytes as f64);
+    peaks.beside(row)
 }
 
 fn write_context(file: &Path, bytes: usize) -> Result<()> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use leveret_benches::report::{Row, short};
 use serde_json::json;
 
-use super::with_percentiles;
+use super::{peaks::Peaks, with_percentiles};
 use crate::{
     bench::{Bench, ITEMS, job},
     facts::Times,
@@ -36,14 +36,12 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
         millis.extend(bare.millis);
     }
     let noop = Row::new("noop", "10,000 items that do nothing, from their list to their end", "items/s", items)
-        .with_spread("ratio", &ratios)
-        .with("worker_peak_mib", fleet.worker_peak_mib()?)
-        .with("scheduler_peak_mib", fleet.scheduler.memory().peak_mib()?)
-        .with("broker_peak_mib", bench.broker.memory()?.peak_mib()?);
+        .with_spread("ratio", &ratios);
     let whole = Row::new("noop.whole", "the same, from submission to the answer `finished`", "items/s", whole);
     let tasks =
         Row::new("floor.tasks.10000", "bare lapin: 10,000 tasks, a message and a result each", "tasks/s", tasks);
+    let peaks = Peaks::of(bench, &fleet)?;
     floor.end().await?;
     bench.end(fleet, client).await?;
-    Ok(vec![noop, whole, with_percentiles(tasks, &millis)])
+    Ok(vec![peaks.beside(noop), whole, with_percentiles(tasks, &millis)])
 }

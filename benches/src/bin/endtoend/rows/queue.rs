@@ -4,7 +4,7 @@ use anyhow::Result;
 use leveret_benches::report::{Row, short};
 use serde_json::json;
 
-use super::with_percentiles;
+use super::{peaks::Peaks, with_percentiles};
 use crate::{bench::Bench, http};
 
 /// Runs, and tasks of the floor.
@@ -36,16 +36,13 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
     }
     let what =
         "20,000 runs of one task, submitted and answered by queue, from the first publish to the last `finished`";
-    let queue = Row::new("queue", what, "runs/s", runs)
-        .with_spread("ratio", &ratios)
-        .with("worker_peak_mib", fleet.worker_peak_mib()?)
-        .with("scheduler_peak_mib", fleet.scheduler.memory().peak_mib()?)
-        .with("broker_peak_mib", bench.broker.memory()?.peak_mib()?);
+    let queue = Row::new("queue", what, "runs/s", runs).with_spread("ratio", &ratios);
     let tasks =
         Row::new("floor.tasks.20000", "bare lapin: 20,000 tasks, a message and a result each", "tasks/s", tasks);
+    let peaks = Peaks::of(bench, &fleet)?;
     floor.end().await?;
     bench.end(fleet, client).await?;
-    Ok(vec![with_percentiles(queue, &millis), with_percentiles(tasks, &floor_millis)])
+    Ok(vec![with_percentiles(peaks.beside(queue), &millis), with_percentiles(tasks, &floor_millis)])
 }
 
 /// One light task. Not `core.noop`, which the state machine ends by itself: no worker would hear of it.
