@@ -5,13 +5,14 @@
 #   make demo LOG=PATH     the same, with an access log of your own
 #   make cluster           the same on RabbitMQ, PostgreSQL, a scheduler and four workers, all on this machine
 #   make bench             what a run of 10,000 items costs on RabbitMQ, by the size of its context
+#   make bench-peers       the same work on Celery, Dramatiq, rusty-celery and Leveret, on one RabbitMQ; QUICK=1 only tries it
 #   make test              every test, against private instances of RabbitMQ and PostgreSQL
 #   make lint              formatting, lints, dependency rules, deployment files, scripts
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster bench test lint lint-rust lint-dependencies lint-deploy lint-scripts
+.PHONY: help demo cluster bench bench-peers test lint lint-rust lint-dependencies lint-deploy lint-scripts
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -25,6 +26,10 @@ cluster:
 bench:
 	cargo build --locked --release --package leveret --package leveret-benches
 	cargo run --locked --release --package leveret-benches --bin fanout
+
+bench-peers:
+	cargo build --locked --release --package leveret --package leveret-benches
+	benches/peers/run $(if $(QUICK),--quick)
 
 test:
 	@scripts/test
