@@ -1,6 +1,7 @@
 """The broker: a private RabbitMQ that everybody is measured on, and what it counts."""
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -20,21 +21,40 @@ class Broker:
         self.process = subprocess.Popen(
             [SCRIPT, "run", folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
-        self.url = self.process.stdout.readline().strip()
-        if not self.url:
-            raise RuntimeError("RabbitMQ did not start; its words are above")
-        self.pid = int((folder / "pid").read_text(encoding="ascii"))
+        try:
+            self.url = self.process.stdout.readline().strip()
+            if not self.url:
+                raise RuntimeError("RabbitMQ did not start; its words are above")
+            self.pid = int((folder / "pid").read_text(encoding="ascii"))
+        except BaseException:
+            self.end()
+            raise
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.end()
+
+    def end(self):
+        """Lets go of its input, upon which it stops and removes its folder; also when it is just starting."""
         self.process.stdin.close()
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=120)
 
     def ctl(self, *arguments):
         command = [SCRIPT, "ctl", self.folder, *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+        process = subprocess.Popen(
+            command, env=os.environ | {"ERL_CRASH_DUMP_SECONDS": "0"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )
+        try:
+            words, problem = process.communicate(timeout=60)
+        finally:
+            # Should we be interrupted in the middle of it.
+            processes.stop(process)
+        if process.returncode != 0:
+            raise RuntimeError(f"rabbitmqctl {arguments[0]} ended with {process.returncode}: {problem.strip()}")
+        return words
 
     def rooms(self, names):
         """Makes virtual hosts, each for one system alone. With one command: each takes half a second."""
