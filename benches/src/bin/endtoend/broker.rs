@@ -1,14 +1,16 @@
 //! The broker between the processes, and its own counters.
 
 use std::{
-    env,
+    fs,
     io::{BufRead as _, BufReader},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
+
+use crate::memory::Memory;
 
 /// A RabbitMQ, perhaps one of our own.
 pub struct Broker {
@@ -29,14 +31,13 @@ pub struct Octets {
 }
 
 impl Broker {
-    /// The one that the environment names, or a new one.
-    pub fn find_or_start(script: &Path) -> Result<Self> {
+    /// One that runs already, by its address and its folder for `scripts/broker.sh`, or a new one.
+    pub fn find_or_start(running: Option<(String, PathBuf)>) -> Result<Self> {
+        let script = PathBuf::from("scripts/broker.sh");
         ensure!(script.exists(), "{} is not there: run this from the workspace's folder", script.display());
-        let script = script.to_owned();
-        match (env::var("LEVERET_AMQP_URL"), env::var_os("LEVERET_BROKER_DIR")) {
-            (Ok(url), Some(folder)) => Ok(Self { url, script, folder: folder.into(), own: None }),
-            (Err(_), None) => Self::start(script),
-            (Ok(_), None) | (Err(_), Some(_)) => bail!("LEVERET_AMQP_URL and LEVERET_BROKER_DIR go together"),
+        match running {
+            Some((url, folder)) => Ok(Self { url, script, folder, own: None }),
+            None => Self::start(script),
         }
     }
 
@@ -59,15 +60,8 @@ impl Broker {
 
     /// What it has counted on the connections that are open now.
     pub fn octets(&self) -> Result<Octets> {
-        let output = Command::new(&self.script)
-            .arg("ctl")
-            .arg(&self.folder)
-            .args(["list_connections", "recv_oct", "send_oct", "--no-table-headers"])
-            .output()
-            .context("asking the broker for its connections")?;
-        ensure!(output.status.success(), "rabbitmqctl: {}", String::from_utf8_lossy(&output.stderr));
         let mut sum = Octets::default();
-        for line in String::from_utf8_lossy(&output.stdout).lines() {
+        for line in self.ctl(&["list_connections", "recv_oct", "send_oct", "--no-table-headers"])?.lines() {
             let mut numbers = line.split_whitespace().map(str::parse::<u64>);
             if let (Some(Ok(received)), Some(Ok(sent))) = (numbers.next(), numbers.next()) {
                 sum.received += received;
@@ -76,6 +70,25 @@ impl Broker {
         }
         ensure!(sum.received > 0, "the broker names no connection");
         Ok(sum)
+    }
+
+    /// Its version.
+    pub fn version(&self) -> Result<String> {
+        Ok(self.ctl(&["version"])?.trim().to_owned())
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> Result<Memory> {
+        let file = self.folder.join("pid");
+        let pid = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        Ok(Memory::of(pid.trim().parse().with_context(|| format!("{}: {pid}", file.display()))?))
+    }
+
+    fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(&self.script).arg("ctl").arg(&self.folder).args(arguments).output();
+        let output = output.context("asking the broker")?;
+        ensure!(output.status.success(), "rabbitmqctl: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 }
 

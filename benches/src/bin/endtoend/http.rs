@@ -8,17 +8,17 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// How long a request may take: the longest one follows a run to its end.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The body of a successful answer.
 pub fn get(addr: SocketAddr, path: &str) -> Result<String> {
     request(addr, "GET", path, "")
 }
 
-/// As [`get`], for a request with a JSON body.
-pub fn post(addr: SocketAddr, path: &str, body: &str) -> Result<String> {
-    request(addr, "POST", path, body)
+/// As [`get`], for a request that stores `body`.
+pub fn put(addr: SocketAddr, path: &str, body: &str) -> Result<String> {
+    request(addr, "PUT", path, body)
 }
 
 fn request(addr: SocketAddr, method: &str, path: &str, body: &str) -> Result<String> {
@@ -38,4 +38,11 @@ fn request(addr: SocketAddr, method: &str, path: &str, body: &str) -> Result<Str
     let status = head.split(' ').nth(1).unwrap_or_default();
     ensure!(status.starts_with('2'), "{}: {status} {body}", doing());
     Ok(body.to_owned())
+}
+
+/// The value of a metric without labels.
+pub fn metric(metrics: &str, name: &str) -> Result<f64> {
+    let mut values = metrics.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let value = values.next().with_context(|| format!("no {name}"))?;
+    value.trim().parse().with_context(|| format!("{name} {value}"))
 }
