@@ -25,6 +25,8 @@ from broker import ROOT, Broker
 
 # Pieces of work in their order, and which rows Leveret's own measurement gives for each.
 STAGES = {"noop": ["noop", "queue"], "sequence": ["sequence"], "items": ["items"], "cold": ["cold"]}
+# Of Leveret's rows here; `make bench` takes five.
+SAMPLES = 3
 DOCS = ROOT / "docs" / "benchmarks"
 
 
@@ -63,17 +65,24 @@ def measured(options, folder):
                         rows.append(measure.measure(broker, peer, piece, folder / piece.identity, say))
                         shutil.rmtree(folder / piece.identity)
             if with_leveret:
-                rows.extend(leveret.measure(broker, options.target, STAGES[stage], folder, say))
+                samples = 1 if options.quick else SAMPLES
+                rows.extend(leveret.measure(broker, options.target, STAGES[stage], samples, folder, say))
     return described, rows
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 def interrupted(number, _):
+    """Ends in order. What comes after the first signal is not heard: it would disturb the stopping."""
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 
 def main():
     chosen = options()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, interrupted)
     began = time.monotonic()
     file = chosen.target / "bench" / "peers.json"

@@ -10,14 +10,14 @@ from broker import ROOT
 SECONDS_MAX = 300
 
 
-def measure(broker, target, kinds, folder, say):
+def measure(broker, target, kinds, samples, folder, say):
     """The rows of those kinds, or one for each that says why there is none."""
     program = target / "release" / "endtoend"
     if not program.exists():
         return refusal(kinds, "target/release/endtoend is not there", say)
     out = folder / f"leveret-{kinds[0]}.json"
     command = [program, "--rows", ",".join(kinds), "--amqp", broker.url, "--broker-dir", broker.folder]
-    command += ["--leveret", target / "release" / "leveret", "--json", out]
+    command += ["--leveret", target / "release" / "leveret", "--json", out, "--samples", str(samples)]
     log = folder / "leveret.log"
     process = processes.start(command, dict(os.environ), log, folder=ROOT)
     try:

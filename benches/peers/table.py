@@ -29,6 +29,9 @@ SYSTEMS = (
 # Who answers is compared with Celery that answers.
 WITH_RESULTS = ("queue", "peers.celery.noop.rpc")
 
+# That its load generator starts.
+LEVERET_WORKERS = 2
+
 NOTES = """\
 - `(n×)`: how many times as fast as Celery in the same run. The first column compares items of a Leveret run, and peers without
   results, with Celery without results; runs by queue, each answered, with Celery whose results are collected. The other
@@ -40,7 +43,8 @@ NOTES = """\
   in the second. Dramatiq: a pipeline. rusty-celery: the task sends the next. Leveret: one run, from submission to its answer.
 - Items: peers carry the context in every message; Leveret's workers begin without it and fetch it once.
 - Bytes: what the broker has read from sockets and written to them. Leveret's include what workers fetched from the scheduler.
-- Peaks: the kernel's `VmHWM`. Workers: the sum over their processes, which counts pages that forked processes share more than once.
+- Peaks: the kernel's `VmHWM`. Workers: the sum over their processes, which counts pages that forked processes share more than once;
+  for Leveret twice the larger of its two workers. Sender: who sends the items, for Leveret the scheduler.
 - Peers keep tasks in classic durable queues and publish without waiting for confirms, which is their default and their fastest.
   Leveret uses quorum queues, waits for every confirm, and writes every step to its store before it goes on.
 """
@@ -88,8 +92,10 @@ def traffic(row):
 def peaks(row):
     if row is None or "worker_peak_mib" not in row:
         return "–"
+    # Peers' rows have the sum over a worker's processes, Leveret's the larger of its workers.
     senders = row.get("driver_peak_mib", row.get("scheduler_peak_mib"))
-    parts = (row["worker_peak_mib"], senders, row.get("broker_peak_mib"))
+    workers = row["worker_peak_mib"] if "driver_peak_mib" in row else LEVERET_WORKERS * row["worker_peak_mib"]
+    parts = (workers, senders, row.get("broker_peak_mib"))
     return " / ".join("–" if part is None else short(part) for part in parts)
 
 
