@@ -71,6 +71,13 @@ class Broker:
         """The address of a virtual host."""
         return self.url.removesuffix("%2f") + name
 
+    def empty(self, room, queue):
+        """Removes what a failed attempt left in a queue, if there is one."""
+        try:
+            self.ctl("purge_queue", "-p", room, queue)
+        except RuntimeError:
+            pass
+
     def traffic(self):
         """Bytes that the broker's process has read from and written to sockets since it began.
 

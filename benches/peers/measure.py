@@ -32,8 +32,8 @@ class Place:
     def __init__(self, broker, peer, piece, folder):
         self.broker, self.peer, self.piece = broker, peer, piece
         self.folder = pathlib.Path(folder)
-        self.folder.mkdir()
-        self.log = self.folder / "log"
+        self.folder.mkdir(parents=True)
+        self.logs = {name: self.folder / f"{name}.log" for name in ("driver", "worker")}
         self.environment = os.environ | dict(piece.environment) | {
             "PEER_AMQP": broker.room(peer.identity),
             "PEER_MARKS": str(self.folder),
@@ -46,7 +46,7 @@ class Place:
 
     def __enter__(self):
         self.broker.forget_peak()
-        self.worker = processes.start(self.peer.worker, self.environment, self.log)
+        self.worker = processes.start(self.peer.worker, self.environment, self.logs["worker"])
         return self
 
     def __exit__(self, *_):
@@ -57,7 +57,8 @@ class Place:
     def sample(self, count):
         self.sent.clear(count + 1)
         self.done.clear(count + 1)
-        driver = processes.Driver((*self.peer.driver, self.piece.driver, str(count)), self.environment, self.log)
+        command = (*self.peer.driver, self.piece.driver, str(count))
+        driver = processes.Driver(command, self.environment, self.logs["driver"])
         try:
             self.wait(driver, count)
         finally:
@@ -90,8 +91,12 @@ class Place:
         return sum(processes.peak_mib(pid) for pid in processes.family(self.worker.pid))
 
     def last_words(self):
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        said = []
+        for name, log in self.logs.items():
+            text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            said.append(f"{name}: {lines[-1] if lines else 'nothing'}")
+        return "; ".join(said)
 
 
 def write_context(path, size):
@@ -101,17 +106,19 @@ def write_context(path, size):
 
 
 def measure(broker, peer, piece, folder, say):
-    """A row, or a row that says why there is none."""
-    place = Place(broker, peer, piece, folder)
-    if piece.context_bytes:
-        write_context(place.folder / "context", piece.context_bytes)
-    try:
-        with place:
-            return row(place, *place.samples(say))
-    except (RuntimeError, TimeoutError, OSError) as problem:
-        why = f"{problem}: {place.last_words()}"
-        say(f"{piece.identity}: no figure: {why}")
-        return results.missing(piece.identity, piece.what, why)
+    """A row, or a row that says why there is none. What fails is tried once more, with another worker."""
+    for attempt in ("first", "second"):
+        place = Place(broker, peer, piece, folder / attempt)
+        if piece.context_bytes:
+            write_context(place.folder / "context", piece.context_bytes)
+        try:
+            with place:
+                return row(place, *place.samples(say))
+        except (RuntimeError, TimeoutError, OSError) as problem:
+            why = f"{problem}; last words of {place.last_words()}"
+            say(f"{piece.identity}: the {attempt} attempt failed: {why}")
+            broker.empty(peer.identity, "work")
+    return results.missing(piece.identity, piece.what, why)
 
 
 def row(place, samples, traffic):
