@@ -40,10 +40,14 @@ def options():
     parser.add_argument("--rust-peer", type=pathlib.Path, required=True, help="the binary of the peer in Rust")
     parser.add_argument("--only", action="append", help="celery, dramatiq, rusty, leveret; all when absent")
     parser.add_argument("--stages", default=",".join(STAGES), help=f"of {', '.join(STAGES)}; all when absent")
-    parser.add_argument("--docs", type=pathlib.Path, default=DOCS, help="where table, plots and a copy of the file go")
+    parser.add_argument("--docs", type=pathlib.Path, help="where table, plots and a copy of the file go")
     parser.add_argument("--quick", action="store_true", help="a tenth of the work, once: to see that all of it works")
     parser.add_argument("--draw", action="store_true", help="measure nothing: table and plots of what was measured last")
-    return parser.parse_args()
+    chosen = parser.parse_args()
+    # What was only tried must not stand where figures are looked for.
+    chosen.name = "peers-quick" if chosen.quick else "peers"
+    chosen.docs = chosen.docs or (chosen.target / "bench" / "peers-quick" if chosen.quick else DOCS)
+    return chosen
 
 
 def measured(options, folder):
@@ -85,7 +89,7 @@ def main():
     for number in SIGNALS:
         signal.signal(number, interrupted)
     began = time.monotonic()
-    file = chosen.target / "bench" / "peers.json"
+    file = chosen.target / "bench" / f"{chosen.name}.json"
     if not chosen.draw:
         with tempfile.TemporaryDirectory(prefix="leveret-peers.") as folder:
             described, rows = measured(chosen, pathlib.Path(folder))
