@@ -3,15 +3,15 @@
     celery_work.py noop COUNT | noop-rpc COUNT | chain COUNT | wait COUNT | items COUNT
 """
 
-import json
 import os
 import sys
 
 from celery import Celery, chain
 
 import marks
+import sending
 
-RESULTS = sys.argv[1:2] == ["noop-rpc"] or os.environ.get("PEER_RESULTS") == "rpc"
+RESULTS = os.environ.get("PEER_RESULTS") == "rpc"
 
 app = Celery("celery_work", broker=os.environ["PEER_AMQP"], backend="rpc://" if RESULTS else None)
 app.conf.update(
@@ -22,7 +22,6 @@ app.conf.update(
     task_default_queue="work",
 )
 
-# A chain and a waiting client need no result of every task in the one case, and of every task in the other.
 done = marks.done()
 
 
@@ -38,24 +37,13 @@ def answer(place):
 
 @app.task(name="item")
 def item(place, context):
-    """Reads one line of the context and its own number, as the items of Leveret's measurement do."""
-    value = len(context[place % 10]) + place
+    value = sending.value(place, context)
     done.write(place)
     return value
 
 
-def warm():
-    """The first message opens connections and declares queues, here and in the worker's pool."""
-    noop.delay(0)
-    done.wait(0, 30)
-
-
 def send_noops(count):
-    sent = marks.sent()
-    warm()
-    for place in range(1, count + 1):
-        sent.write(place)
-        noop.delay(place)
+    sending.noops(noop.delay, done, count)
 
 
 def send_and_collect(count):
@@ -92,7 +80,7 @@ def send_and_collect(count):
 def send_chain(count):
     """One chain: each worker sends the next task when the former has ended. That is Celery's own way."""
     sent = marks.sent()
-    warm()
+    sending.warm(noop.delay, done)
     sent.write(1)
     chain(noop.si(place) for place in range(1, count + 1)).delay()
 
@@ -108,14 +96,7 @@ def send_and_wait(count):
 
 
 def send_items(count):
-    """Every message carries the context."""
-    sent = marks.sent()
-    with open(os.environ["PEER_CONTEXT"], encoding="utf-8") as file:
-        context = json.load(file)
-    warm()
-    for place in range(1, count + 1):
-        sent.write(place)
-        item.delay(place, context)
+    sending.items(noop.delay, item.delay, done, count)
 
 
 WORK = {
