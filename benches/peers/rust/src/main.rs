@@ -122,7 +122,11 @@ async fn warm(app: &Celery) -> anyhow::Result<()> {
 fn open_marks(name: &str) -> anyhow::Result<File> {
     let folder = env::var("PEER_MARKS").context("PEER_MARKS is not set")?;
     let path = Path::new(&folder).join(name);
-    OpenOptions::new().read(true).write(true).open(&path).with_context(|| format!("{} cannot be opened", path.display()))
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("{} cannot be opened", path.display()))
 }
 
 fn write_done(place: u64) -> TaskResult<()> {
