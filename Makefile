@@ -6,6 +6,7 @@
 #   make cluster           the same on RabbitMQ, PostgreSQL, a scheduler and four workers, all on this machine
 #   make bench             every measurement, on a private RabbitMQ where one is needed; ends with the table of targets
 #   make bench-micro       of these, what needs no broker: contexts, rendering, steps of runs
+#   make bench-peers       the same work on Celery, Dramatiq, rusty-celery and Leveret, on one RabbitMQ; QUICK=1 only tries it
 #   make test              every test, against private instances of RabbitMQ and PostgreSQL
 #   make instructions      count what must stay cheap, and fail when it takes over 10 % more than is written down
 #   make lint              formatting, lints, dependency rules, deployment files, scripts
@@ -14,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster bench bench-micro test instructions mutants lint lint-rust lint-dependencies lint-deploy lint-scripts
+.PHONY: help demo cluster bench bench-micro bench-peers test instructions mutants lint lint-rust lint-dependencies lint-deploy lint-scripts
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -35,6 +36,10 @@ bench:
 bench-micro:
 	cargo bench --locked --package leveret-benches
 	cargo run --locked --release --package leveret-benches --bin micro
+
+bench-peers:
+	cargo build --locked --release --package leveret --package leveret-benches
+	benches/peers/run $(if $(QUICK),--quick)
 
 test:
 	@scripts/test
