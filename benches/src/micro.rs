@@ -134,20 +134,27 @@ fn what(id: &str) -> String {
     };
     let last = parts.last().copied().unwrap_or_default();
     match parts[0] {
-        "clone" => format!("clone of a context with {}", results(last)),
-        "scope" => format!("clone of a worker's scope over {}, without an item", results(last)),
+        "clone" => format!("clone of a context (`Snapshot`) with {}", results(last)),
+        "scope" => format!("clone of a worker's `Scope` over {}, without an item", results(last)),
         "variables" => {
             let payload = Payload::of_variables(last.parse().unwrap_or(0));
-            format!("clone of a context with {last} variables ({} bytes of JSON)", grouped(payload.bytes()))
+            format!(
+                "clone of a context (`Snapshot`) with {last} variables ({} bytes of JSON)",
+                grouped(payload.bytes())
+            )
         }
         "items" => format!("{last} items: clone and item each, over {}", results("100")),
         "render" => format!("{last} input, rendered beside 10 variables and a result of 1 KB"),
-        "thousand" => format!("1,000 items: clone, item and rendering each, beside {}", sized(last)),
-        "leveret" | "seed" => format!("one item: clone, item and rendering, beside a context of {last} bytes"),
+        "thousand" => {
+            format!("1,000 items: clone, item and rendering (`evaluate::input`) each, beside {}", sized(last))
+        }
+        "leveret" | "seed" => {
+            format!("one item: clone, item and rendering (`evaluate::input`), beside a context of {last} bytes")
+        }
         "field" => "input of one field of a result with a text of 300 KB".to_owned(),
         "rows" => "input of one field of a result with a list of 300 KB".to_owned(),
-        "typed" if last == "path" => format!("value of one path, beside {}", sized("1MB")),
-        "typed" => format!("value of one expression, beside {}", sized(last)),
+        "typed" if last == "path" => format!("value of one path (`Program::evaluate`), beside {}", sized("1MB")),
+        "typed" => format!("value of one expression (`Program::evaluate`), beside {}", sized(last)),
         "miss" => format!("snapshot from the bytes of its values, {}", sized(last)),
         "publish" => format!("clone, and a value published into it, with {}", results(last)),
         "export" => format!("context written out as JSON, {}", sized(last)),

@@ -150,7 +150,7 @@ pub fn program(input: &serde_json::Value, output: &serde_json::Value) -> Program
     let each = json!({ "action": "core.noop", "with_items": "{{ range(end=9) }}", "input": input });
     let mut tasks = serde_json::Map::from_iter([("each".to_owned(), each)]);
     tasks.extend((0..TASKS).map(|n| (format!("t{n}"), json!({}))));
-    let vars: Vec<_> = (0..10).map(|n| json!({ format!("v{n}"): n })).collect();
+    let vars: serde_json::Map<_, _> = (0..10).map(|n| (format!("v{n}"), n.into())).collect();
     let source = json!({
         "name": "bench",
         "parameters": { "port": { "type": "integer" }, "user": { "type": "string" }, "host": { "type": "string" } },

@@ -20,7 +20,7 @@ use std::{
 use criterion::{Bencher, BenchmarkGroup, Criterion, criterion_group, measurement::WallTime};
 use engine::{evaluate, program::Program, snapshot::Scope, spec::TaskIndex, value::Value};
 use leveret_benches::{
-    micro::{GROUP, SIZES},
+    micro::{self, GROUP, SIZES},
     shapes::{self, Payload, RESULT_BYTES},
 };
 use proto::{json::Json, value::ValueRef};
@@ -297,7 +297,7 @@ fn at_once(bench: &mut Bencher<'_>, value: &(impl Clone + Sync)) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().without_plots();
+    config = Criterion::default().without_plots().output_directory(&micro::criterion());
     targets = clones, items, renders, rendered_items, reads, branches, threads
 }
 

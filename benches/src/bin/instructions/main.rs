@@ -16,7 +16,6 @@ use std::{
     io::Write as _,
     path::{Path as FilePath, PathBuf},
     process::{Command, ExitCode, Stdio},
-    thread,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,9 +25,6 @@ use paths::{PATHS, Path};
 
 /// Names this program's own process that goes one path, once.
 const GO: &str = "--go";
-/// How many times more counts are taken of each path. The hashes of some maps are drawn anew by every process.
-const RUNS: usize = 3;
-
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -91,19 +87,10 @@ fn file() -> PathBuf {
 fn measure() -> Result<Vec<(&'static str, u64)>> {
     let has_setarch = Command::new("setarch").args(["-R", "true"]).stderr(Stdio::null()).status();
     let is_fixed = has_setarch.is_ok_and(|status| status.success());
-    PATHS.iter().map(|path| Ok((path.name, median(path, is_fixed)?))).collect()
+    PATHS.iter().map(|path| Ok((path.name, count(path, is_fixed)?))).collect()
 }
 
-/// The median of some processes, as many at a time as there are.
-fn median(path: &Path, is_fixed: bool) -> Result<u64> {
-    let mut counts: Vec<u64> = thread::scope(|scope| {
-        let running: Vec<_> = (0..RUNS).map(|_| scope.spawn(|| count(path, is_fixed))).collect();
-        running.into_iter().map(|run| run.join().expect("counting does not panic")).collect::<Result<_>>()
-    })?;
-    counts.sort_unstable();
-    Ok(counts[RUNS / 2])
-}
-
+/// Once is enough: the hashes of maps are drawn anew by every process, and move a count by less than 0.1 %.
 fn count(path: &Path, is_fixed: bool) -> Result<u64> {
     let program = env::current_exe().context("find this program")?;
     // Where addresses cannot be fixed, as in some containers, they change what is counted by little.
