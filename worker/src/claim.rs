@@ -17,7 +17,7 @@ use proto::{
 };
 use tokio::sync::oneshot;
 
-use crate::station::{Killed, Station};
+use crate::station::Station;
 
 /// After so long without an answer it is asked again: control messages may be lost.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
@@ -31,6 +31,8 @@ pub(crate) enum Answer {
     Granted,
     /// Somebody else has it, or nobody wants it any more.
     Refused,
+    /// Nobody answered, for as long as is waited, or until this worker stops: nothing was begun.
+    Unanswered,
 }
 
 /// Claims of this process that wait for an answer.
@@ -72,8 +74,8 @@ impl Claims {
     }
 }
 
-/// Asks whether `work` may be begun here. Without an answer, and at a stop, it goes back: nothing was begun.
-pub(crate) async fn ask(station: &Station, work: &Work, redelivered: bool) -> Result<Answer, Killed> {
+/// Asks whether `work` may be begun here.
+pub(crate) async fn ask(station: &Station, work: &Work, redelivered: bool) -> Answer {
     let nonce = format!("{}.{}", station.id, station.claims.count.fetch_add(1, Relaxed));
     let claim = Claim { schema: SCHEMA, key: work.key.clone(), nonce: nonce.clone(), redelivered };
     let body = Bytes::from(codec::encode(&FromWorker::Claim(claim)));
@@ -85,11 +87,11 @@ pub(crate) async fn ask(station: &Station, work: &Work, redelivered: bool) -> Re
         // Cancel safe: an answer that comes too late is asked for again.
         tokio::select! {
             () = station.stop.cancelled() => break,
-            Ok(answer) = answered => return Ok(answer),
+            Ok(answer) = answered => return answer,
             () = tokio::time::sleep(ASK_AGAIN) => {}
         }
         station.claims.forget(&work.key);
     }
     station.claims.forget(&work.key);
-    Err(Killed)
+    Answer::Unanswered
 }

@@ -123,8 +123,14 @@ async fn handle(
         let made = call::perform(station, &assignment, task).await?;
         return report(station, work, made).await;
     }
-    if assignment.is_begun_once() && claim::ask(station, work, delivery.redelivered).await? == Answer::Refused {
-        return Ok(());
+    if assignment.is_begun_once() {
+        match claim::ask(station, work, delivery.redelivered).await {
+            Answer::Granted => {}
+            Answer::Refused => return Ok(()),
+            // A claim may have been granted and the answer lost: who only gave the delivery back would be taken for one
+            // that had begun.
+            Answer::Unanswered => return hand_back(station, work).await,
+        }
     }
     if work.range.is_some() {
         return range::perform(station, &assignment, &guard, permit).await;

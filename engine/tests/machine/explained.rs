@@ -150,3 +150,69 @@ fn an_item_is_found_with_what_became_of_it() {
     stage.report(&out[1], Report::Items(handed));
     assert_eq!(status(&stage, 2).1, Some(0));
 }
+
+/// What left was that start's own, when it did, whatever started or was tried again beside it.
+#[test]
+fn a_start_is_told_from_what_goes_on_beside_it() {
+    let mut stage = Stage::of(
+        "
+tasks:
+  a: { action: core.echo }
+  b: { action: core.echo, retry: { count: 2 }, next: [{ do: c }] }
+  c: { action: core.echo }
+  d: { action: core.echo, delay: 1s }",
+    );
+    let begun = stage.now;
+    stage.now = stage.now.plus(std::time::Duration::from_secs(1));
+    stage.feed(Input::Timer(Timer::Task(Instance(3))));
+    stage.report("run/b#2/act.1", attempt(Status::Failed, Next::Retry { delay_ms: 0 }));
+    stage.report("run/b#2/act.2", acted(Status::Succeeded, &[0], &[]));
+    let a = told(&stage, "a", None, None, &["task.b.s"]).expect("it has started").given;
+    assert_eq!((a.sent_at, a.attempt, a.outcome.retried.len()), (Some(begun), Attempt(1), 0));
+    assert_eq!(
+        a.paths.iter().map(|read| (read.path.as_str(), read.value.is_some())).collect::<Vec<_>>(),
+        [("task.b.s", false)]
+    );
+    let b = told(&stage, "b", None, None, &[]).expect("it has started").given;
+    assert_eq!((b.sent_at, b.attempt, b.outcome.retried.len()), (Some(stage.now), Attempt(2), 1));
+}
+
+#[test]
+fn an_item_is_told_from_others_and_from_those_of_another_task() {
+    let each = "{ action: core.echo, with_items: [1], retry: { count: 2 } }";
+    let mut stage = Stage::of(&format!("tasks: {{ a: {each}, b: {each} }}"));
+    stage.flights_max = 1;
+    stage.report("run/a#1/items.1", listed(&[(9, 8)]));
+    let begun = stage.now;
+    stage.now = stage.now.plus(std::time::Duration::from_secs(1));
+    stage.report("run/b#2/items.1", listed(&[(9, 8)]));
+    let sent = |stage: &Stage, task: &str, item| {
+        let given = told(stage, task, None, Some(item), &[]).expect("it has started").given;
+        (given.sent_at, given.attempt)
+    };
+    assert_eq!(sent(&stage, "a", 0), (Some(begun), Attempt(1)));
+    assert_eq!(sent(&stage, "a", 1), (None, Attempt(1)));
+    stage.report("run/b#2/act.2", Report::Items(ItemsReport { retry: vec![(0, set(&[0]))], ..ItemsReport::default() }));
+    stage.feed(Input::Timer(Timer::Task(Instance(2))));
+    stage.report("run/b#2/act.3", Report::Items(done(&[1, 2])));
+    assert_eq!(sent(&stage, "b", 0), (Some(stage.now), Attempt(2)));
+    assert_eq!(sent(&stage, "a", 0), (Some(begun), Attempt(1)));
+}
+
+/// What the run was accepted with: a default, what the client gave, what came from another run.
+#[test]
+fn what_a_run_was_accepted_with_is_traced() {
+    let yaml = "parameters: { p: { default: 5 }, q: {} }\ntasks: { a: { action: core.echo } }";
+    let ancestor: proto::id::RunId = "before".parse().expect("valid");
+    let stage = Stage::accepting(yaml, |mut accepted| {
+        let name = |name: &str| name.parse().expect("valid");
+        accepted.parameters = vec![(name("p"), value("5")), (name("q"), value("5"))];
+        accepted.imported = [("workflow.i".to_owned(), value("1"))].into();
+        accepted.ancestor = Some(ancestor.clone());
+        accepted
+    });
+    let given = told(&stage, "a", None, None, &["workflow.i", "parameters.p", "parameters.q"]).expect("it has started");
+    let sources: Vec<Option<Source>> = sources(&given).into_iter().map(|(_, _, source)| source).collect();
+    let imported = Source::Imported { run: Some(ancestor) };
+    assert_eq!(sources, [Some(imported), Some(Source::Default), Some(Source::Parameter)]);
+}

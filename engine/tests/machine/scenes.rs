@@ -3,7 +3,7 @@
 use leveret_engine::machine::{Command, Input, News, fact::What};
 use proto::{
     items::ItemSet,
-    limits::{RANGE_BYTES_MAX, TASKS_MAX},
+    limits::{ITEMS_MAX, RANGE_BYTES_MAX, TASKS_MAX},
     outcome::{ItemsReport, Listed, Next, OutputReport, Report},
     time::Timestamp,
     value::ValueRef,
@@ -280,6 +280,14 @@ fn a_list_beyond_all_bounds_fails_its_task() {
 }
 
 #[test]
+fn a_list_may_be_as_long_as_the_bound() {
+    let mut stage = Stage::of("tasks: { a: { action: core.echo, with_items: [1] } }");
+    stage.flights_max = 1;
+    stage.report("run/a#1/items.1", listed(&[(ITEMS_MAX, 1)]));
+    assert_eq!(stage.out(), ["run/a#1/act.2"]);
+}
+
+#[test]
 fn work_that_a_worker_cannot_even_begin_fails_its_task() {
     let mut stage = Stage::of("tasks: { a: { action: core.echo }, b: { action: core.echo, with_items: [1] } }");
     stage.report("run/b#2/items.1", listed(&[(1, 10)]));
@@ -355,4 +363,41 @@ fn literal_values_reach_the_tasks() {
 
 fn value_json(text: &str) -> proto::json::Json {
     proto::json::Json::canonical(text.as_bytes()).expect("JSON")
+}
+
+/// Each inbound task's second arrival is for the second pass, also when it comes before the first pass is complete.
+#[test]
+fn a_branch_that_goes_round_does_not_stand_in_for_itself_at_a_join() {
+    let mut stage = Stage::of(
+        "
+tasks:
+  a: { action: core.echo, next: [{ do: j }, { when: 'result == 7', do: a }] }
+  b: { action: core.echo, next: [{ do: j }, { when: 'result == 7', do: b }] }
+  go: { action: core.echo, next: [{ do: [a, b] }] }
+  j: { action: core.echo, join: all }",
+    );
+    stage.report("run/go#1/act.1", acted(Status::Succeeded, &[0], &[]));
+    let out = |stage: &Stage, task: &str| stage.out().into_iter().filter(|key| key.contains(task)).collect::<Vec<_>>();
+    for (task, joins) in [("/a#", 0), ("/a#", 0), ("/b#", 1), ("/b#", 2)] {
+        let key = out(&stage, task).swap_remove(0);
+        stage.report(&key, acted(Status::Succeeded, &[0, 1], &[]));
+        assert_eq!(out(&stage, "/j#").len(), joins, "after {key}");
+    }
+    let passes = stage.facts.iter().filter_map(|fact| match &fact.what {
+        What::Ended(ended) => ended.arrivals.first().map(|arrival| arrival.pass),
+        _ => None,
+    });
+    assert_eq!(passes.collect::<Vec<_>>(), [1, 2, 1, 2]);
+}
+
+/// Only of a child, whose end is known here, a worker says what follows as if it had been an attempt.
+#[test]
+fn an_attempt_is_no_answer_to_what_follows_from_an_end() {
+    let mut stage = Stage::of(
+        "
+tasks: { a: { action: core.echo, retry: { count: 1 }, next: [{ when: 'failed() and attempt == 9', do: noop }] } }",
+    );
+    stage.report("run/a#1/act.1", Report::Unable(proto::failure::Failure::new("absent", "no such action")));
+    assert_eq!(stage.out(), ["run/a#1/settle.2"]);
+    assert_eq!(stage.report("run/a#1/settle.2", acted(Status::Succeeded, &[], &[])), []);
 }

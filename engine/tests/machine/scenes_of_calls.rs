@@ -292,3 +292,55 @@ fn a_report_of_calls_is_one_fact() {
     assert!(matches!(stage.facts[facts..], [Fact { what: What::Called { .. }, .. }]), "{:?}", &stage.facts[facts..]);
     assert!(!stage.facts.iter().any(|fact| matches!(fact.what, What::Reported { .. })));
 }
+
+/// What closes is not tried again: an item whose child fails then has failed.
+#[test]
+fn no_child_is_started_again_in_a_run_that_closes() {
+    let mut stage = calling(
+        "tasks: { a: { workflow: sub, with_items: [1], retry: { count: 3, delay: 1m } }, b: { action: core.echo } }",
+    );
+    stage.report("run/a#1/items.1", listed(&[(1, 10)]));
+    stage.report("run/a#1/act.2", Report::Items(called(&[0])));
+    stage.report("run/b#2/act.1", acted(Status::Failed, &[], &[]));
+    stage.feed(ended(2, Some(0), Some("bad")));
+    assert_eq!(stage.shows("a"), ("failed".into(), 1, Some("items_failed".into())));
+}
+
+#[test]
+fn a_child_has_the_labels_of_its_run() {
+    let labels = BTreeMap::from([("team".to_owned(), "blue".to_owned())]);
+    let sub = Stored { digest: Digest::of(b"sub"), bytes: 3 };
+    let mut stage = Stage::accepting("tasks: { a: { workflow: sub } }", |mut accepted| {
+        accepted.children = BTreeMap::from([("sub".parse().expect("valid"), sub)]);
+        accepted.labels.clone_from(&labels);
+        accepted
+    });
+    let commands = stage.report("run/a#1/act.1", Report::Called(Called::default()));
+    let [Command::Spawn(accepted)] = &commands[..] else { panic!("{commands:?}") };
+    assert_eq!(accepted.labels, labels);
+}
+
+/// Items that fail together are not tried again together, and neither are equal items of two tasks.
+#[test]
+fn each_child_is_started_again_at_a_time_of_its_own() {
+    let task = "{ workflow: sub, with_items: [1], retry: { count: 1, delay: 1h, jitter: true } }";
+    let mut stage = calling(&format!("tasks: {{ a: {task}, b: {task} }}"));
+    let mut due = std::collections::BTreeSet::new();
+    for (task, instance) in [("a", 1), ("b", 2)] {
+        stage.report(&format!("run/{task}#{instance}/items.1"), listed(&[(2, 10)]));
+        for item in 0..2 {
+            let serial = item + 2;
+            stage.report(&format!("run/{task}#{instance}/act.{serial}"), Report::Items(called(&[item])));
+            let Input::ChildEnded(mut end) = ended(serial, Some(item), Some("bad")) else { unreachable!("it is one") };
+            (end.parent.instance, end.parent.task) = (Instance(instance), task.parse().expect("valid"));
+            end.run = stage.run.id().child(Instance(instance), serial, Some(ItemIndex(item)));
+            stage.feed(Input::ChildEnded(end));
+            let last = stage.facts.iter().rev().find_map(|fact| match fact.what {
+                What::ItemEnded { until, .. } => until,
+                _ => None,
+            });
+            due.insert(last.expect("it is tried again"));
+        }
+    }
+    assert_eq!(due.len(), 4, "{due:?}");
+}

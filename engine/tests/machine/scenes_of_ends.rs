@@ -276,3 +276,54 @@ fn children_of_a_run_that_rests_rest_too() {
     assert_eq!(orders(stage.feed(Input::Resume)), both(Order::Resume));
     assert_eq!(orders(stage.cancel()), both(Order::Cancel));
 }
+
+/// Whoever cancelled it has stopped it already, and it ends as cancelled.
+#[test]
+fn a_deadline_of_a_run_that_was_cancelled_stops_nothing_again() {
+    let mut stage = Stage::of("timeout: 1m\ntasks: { a: { action: core.echo } }\noutput: { o: '{{ run.id }}' }");
+    stage.cancel();
+    assert_eq!(stage.feed(Input::Timer(Timer::Deadline)).len(), 1, "it is not due, and set again");
+    assert_eq!(stage.ring(Timer::Deadline), []);
+    stage.report("run/a#1/act.1", acted(Status::Canceled, &[], &[]));
+    assert_eq!(stage.out(), ["run/-/output.1"]);
+    stage.feed(Input::Timer(Timer::Deadline));
+    assert_eq!(stage.run.status(), RunStatus::Canceled);
+    assert!(!stage.facts.iter().any(|fact| matches!(fact.what, What::Failing { .. })));
+}
+
+/// A start time that has not come is waited for, and one that has come is not.
+#[test]
+fn a_run_waits_for_its_time_and_no_longer() {
+    let now = Timestamp::from_millis(1_000_000);
+    let accepting = |at: Timestamp| {
+        Stage::accepting("tasks: { a: { action: core.echo } }", |mut accepted| {
+            accepted.start_at = Some(at);
+            accepted
+        })
+    };
+    let stage = accepting(now);
+    assert_eq!((stage.out(), stage.facts.len()), (vec!["run/a#1/act.1".to_owned()], 2));
+    let later = now.plus(std::time::Duration::from_secs(5));
+    let mut stage = accepting(later);
+    assert_eq!(stage.feed(Input::Timer(Timer::Start)), [Command::Arm(Timer::Start, later)]);
+    assert_eq!(stage.run.status(), RunStatus::Queued);
+    stage.ring(Timer::Start);
+    assert_eq!(stage.out(), ["run/a#1/act.1"]);
+}
+
+/// Late words about work that is over, or that never was, do nothing while the run itself waits for work.
+#[test]
+fn nothing_but_the_work_of_the_run_itself_is_taken_for_it() {
+    let mut stage = Stage::of("tasks: { a: { action: core.echo } }\noutput: { o: '{{ run.id }}' }");
+    stage.report("run/a#1/act.1", acted(Status::Succeeded, &[], &[]));
+    stage.report("run/-/output.1", Report::HandedBack);
+    assert_eq!(stage.out(), ["run/-/output.2"]);
+    for key in ["run/a#1/act.1", "run/a#1/act.2", "run/-/output.1", "run/-/output.3", "run/-/prepare.2"] {
+        assert_eq!(stage.report(key, Report::HandedBack), [], "{key}");
+        assert_eq!(stage.feed(Input::Undeliverable(key_of(key))), [], "{key}");
+    }
+    stage.pause();
+    stage.report("run/-/output.2", Report::HandedBack);
+    assert_eq!(stage.report("run/-/output.3", output()), [], "it was not sent");
+    assert_eq!(stage.run.status(), RunStatus::Paused);
+}

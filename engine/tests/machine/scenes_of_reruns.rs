@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use leveret_engine::machine::{
-    Command, News, Timer,
+    Command, Input, News, Timer,
     again::{Again, Heir, rerun},
     fact::{Accepted, ReplyTo, What},
 };
 use proto::{
     id::Instance,
-    outcome::{ItemsReport, Report, RunPrepared},
+    outcome::{Called, ItemsReport, Report, RunPrepared},
     time::Timestamp,
     work::{RunStatus, Status},
 };
 use serde_json::json;
 
 use super::{
-    scenes_of_calls::parent,
+    scenes_of_calls::{calling, ended, parent},
     stage::{Stage, acted, done, listed, set, value},
 };
 
@@ -120,6 +120,14 @@ tasks:
     let (c, b) = (Command::Arm(Timer::Task(Instance(2)), due(20)), Command::Arm(Timer::Task(Instance(3)), due(10)));
     assert_eq!(armed, [&c, &b]);
     assert_eq!(heir.shows("a"), ("succeeded".into(), 1, None));
+    let begun = |stage: &Stage| {
+        let starts = stage.facts.iter().find_map(|fact| match &fact.what {
+            What::Begun { starts, .. } => Some(starts[0].clone()),
+            _ => None,
+        });
+        starts.expect("it has begun")
+    };
+    assert_eq!(begun(&heir), begun(&stage), "what was waited for is not waited for again");
 }
 
 /// The time of a run that is done again counts from when that begins, also when its length had to be evaluated.
@@ -205,4 +213,45 @@ finally: { action: core.echo }",
     let heir = done_again(&stage, &Again::Failed);
     assert_eq!(heir.out(), ["heir/a#1/act.1", "heir/b#2/settle.2"]);
     assert_eq!(heir.sees("heir/b#2/settle.2", "result"), json!(7));
+}
+
+/// The children of what is kept are those of the run that is done again.
+#[test]
+fn a_run_shows_the_children_that_it_has_started_itself() {
+    let mut stage = calling("tasks: { a: { workflow: sub }, b: { workflow: sub } }");
+    for (key, task, instance, code) in [("run/a#1/act.1", "a", 1, None), ("run/b#2/act.1", "b", 2, Some("bad"))] {
+        stage.report(key, Report::Called(Called::default()));
+        let Input::ChildEnded(mut end) = ended(1, None, code) else { unreachable!("it is one") };
+        (end.parent.instance, end.parent.task) = (Instance(instance), task.parse().expect("valid"));
+        end.run = stage.run.id().child(Instance(instance), 1, None);
+        stage.feed(Input::ChildEnded(end));
+    }
+    let children = |stage: &Stage, task: &str| {
+        let shown = stage.run.view(&stage.spec).tasks[&task.parse().expect("valid")].children.clone();
+        shown.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!((children(&stage, "a"), children(&stage, "b")), (vec!["run~1.1".into()], vec!["run~2.1".into()]));
+    let mut heir = done_again(&stage, &Again::Failed);
+    heir.now = heir.now.plus(Duration::from_millis(1));
+    heir.report("heir/b#2/act.1", Report::Called(Called::default()));
+    assert_eq!((children(&heir, "a"), children(&heir, "b")), (vec![], vec!["heir~2.1".into()]));
+}
+
+/// It had done all its items when the run closed, and a worker was asked what follows: that is asked again, with them.
+#[test]
+fn items_that_were_settled_as_the_run_closed_are_settled_again() {
+    let mut stage = Stage::of(
+        "
+tasks:
+  a: { action: core.echo, with_items: [1], next: [{ when: 'result == [0]', do: noop }] }
+  b: { action: core.echo }",
+    );
+    stage.report("run/a#1/items.1", listed(&[(1, 10)]));
+    stage.report("run/a#1/act.2", Report::Items(done(&[0])));
+    assert_eq!(stage.out(), ["run/a#1/settle.3", "run/b#2/act.1"]);
+    stage.report("run/b#2/act.1", acted(Status::Failed, &[], &[]));
+    assert_eq!(stage.run.status(), RunStatus::Failed);
+    let heir = done_again(&stage, &Again::Failed);
+    assert_eq!(heir.out(), ["heir/a#1/settle.3", "heir/b#2/act.1"]);
+    assert_eq!(heir.sees("heir/a#1/settle.3", "result"), json!([0]));
 }

@@ -218,6 +218,7 @@ fn a_fact_names_every_value_that_it_needs() {
     stage.report("run/a#1/act.1", Report::Acted(large));
     let mut named = Vec::new();
     stage.facts.iter().for_each(|fact| fact.each_stored(&mut |stored| named.push(stored.digest)));
+    assert_eq!(stage.run.facts() as usize, stage.facts.len());
     let definition = stage.run.definition().digest;
     assert_eq!(named[0], definition);
     for text in ["p", "i", "sub", "result"] {

@@ -6,6 +6,7 @@ use proto::{
     work::{Phase, Status},
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     metrics::scrape,
@@ -53,5 +54,17 @@ async fn what_another_one_has_is_let_go() {
     // It is acknowledged, though nothing is reported. Nobody tells when: its slot is idle then.
     within(async { while scrape(&stage).await["leveret_slots_busy"] > 0.0 {} }).await;
     stage.drain_clean().await;
+    assert_eq!(begun(&folder), 0);
+}
+
+/// Who claimed may have been granted it, and the answer lost: a delivery that only comes again would look begun.
+#[tokio::test]
+async fn what_nobody_answers_is_handed_back_in_so_many_words() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut stage = Stage::new(&once(&folder)).await;
+    stage.send(&stage.task("t", Phase::Act)).await;
+    stage.claim().await;
+    let mut left = stage.drain(CancellationToken::new()).await;
+    assert_eq!((left.works.clone(), left.reports()), (vec![], vec![Report::HandedBack]));
     assert_eq!(begun(&folder), 0);
 }
