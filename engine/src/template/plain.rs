@@ -251,9 +251,8 @@ mod tests {
                 if form == Form::Template && !is_plain(&source) {
                     continue;
                 }
-                match both(&source, form) {
-                    Some((rendered, Some(plain))) => prop_assert_eq!(rendered, Some(plain), "{}", source),
-                    Some((_, None)) | None => {}
+                if let Some((rendered, Some(plain))) = both(&source, form) {
+                    prop_assert_eq!(rendered, Some(plain), "{}", source);
                 }
             }
         }
