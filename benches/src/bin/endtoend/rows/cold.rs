@@ -59,8 +59,8 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
     }
     let mut rows = Vec::new();
     for ((name, bytes), taken) in CONTEXTS.into_iter().zip(&taken) {
-        let traffic = traffic(bench, bytes).await.with_context(|| format!("traffic of cold.{name}"))?;
-        rows.push(row(name, taken, &traffic));
+        let values = values_bytes(bench, bytes).await.with_context(|| format!("values of cold.{name}"))?;
+        rows.push(row(name, taken).with("values_bytes", values));
     }
     Ok(rows)
 }
@@ -69,36 +69,31 @@ pub async fn measure(bench: &Bench) -> Result<Vec<Row>> {
 struct Sample {
     /// From the start of the task with items to its end.
     seconds: f64,
-    peaks: Peaks,
-}
-
-/// What went over the wire for a whole run.
-struct Traffic {
-    /// Through the broker.
+    /// Through the broker, for the whole run. They depend on how many ranges the items were cut into, and so on how long
+    /// the first ones took.
     octets: Octets,
-    /// Between workers and the values service, both ways.
-    values_bytes: u64,
+    peaks: Peaks,
 }
 
 async fn sample(bench: &Bench, context_bytes: usize) -> Result<Sample> {
     let (fleet, mut client) = bench.fleet_with_loader(None).await?;
     bench.broker.memory()?.reset()?;
+    let before = bench.broker.octets()?;
     let run = run(&fleet, &mut client, context_bytes).await?;
-    let sample = Sample { seconds: Times::of(&fleet, &run)?.task, peaks: Peaks::of(bench, &fleet)? };
+    let octets = bench.broker.octets()?.since(before);
+    let sample = Sample { seconds: Times::of(&fleet, &run)?.task, octets, peaks: Peaks::of(bench, &fleet)? };
     bench.end(fleet, client).await?;
     Ok(sample)
 }
 
-/// Counted in a run of its own, so that neither the relay nor the broker's command takes time from the others. It differs
-/// by a hundredth from run to run.
-async fn traffic(bench: &Bench, context_bytes: usize) -> Result<Traffic> {
+/// What passes between workers and the values service in such a run, both ways. Counted in a run of its own, so that the
+/// relay that counts takes no time from the others.
+async fn values_bytes(bench: &Bench, context_bytes: usize) -> Result<f64> {
     let passed = Passed::default();
     let (fleet, mut client) = bench.fleet_with_loader(Some(&|server| passed.relay(server))).await?;
-    let before = bench.broker.octets()?;
     run(&fleet, &mut client, context_bytes).await?;
-    let octets = bench.broker.octets()?.since(before);
     bench.end(fleet, client).await?;
-    Ok(Traffic { octets, values_bytes: passed.bytes() })
+    Ok(passed.bytes() as f64)
 }
 
 async fn run(fleet: &Fleet, client: &mut Client, context_bytes: usize) -> Result<String> {
@@ -108,17 +103,20 @@ async fn run(fleet: &Fleet, client: &mut Client, context_bytes: usize) -> Result
     Ok(client.run(&job).await?.run)
 }
 
-fn row(name: &str, taken: &[Sample], traffic: &Traffic) -> Row {
+fn row(name: &str, taken: &[Sample]) -> Row {
+    let figures = |read: fn(&Sample) -> f64| taken.iter().map(read).collect::<Vec<f64>>();
+    let items = f64::from(ITEMS);
+    let received = figures(|sample| sample.octets.received as f64);
+    let sent = figures(|sample| sample.octets.sent as f64);
+    let per_item = |bytes: &[f64]| bytes.iter().map(|bytes| bytes / items).collect::<Vec<f64>>();
     let peaks = taken.iter().map(|sample| sample.peaks).fold(Peaks::default(), Peaks::most);
-    let (received, sent) = (traffic.octets.received as f64, traffic.octets.sent as f64);
     let what =
         format!("1,000 items that share a context of {name} which no worker has, from the task's start to its end");
-    let row = Row::new(format!("cold.{name}"), what, "s", taken.iter().map(|sample| sample.seconds).collect())
-        .with("bytes_in", received)
-        .with("bytes_out", sent)
-        .with("bytes_in_per_item", received / f64::from(ITEMS))
-        .with("bytes_out_per_item", sent / f64::from(ITEMS))
-        .with("values_bytes", traffic.values_bytes as f64);
+    let row = Row::new(format!("cold.{name}"), what, "s", figures(|sample| sample.seconds))
+        .with_spread("bytes_in", &received)
+        .with_spread("bytes_out", &sent)
+        .with_spread("bytes_in_per_item", &per_item(&received))
+        .with_spread("bytes_out_per_item", &per_item(&sent));
     peaks.beside(row)
 }
 
