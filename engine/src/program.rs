@@ -92,6 +92,13 @@ struct Fault {
     message: String,
 }
 
+impl Fault {
+    fn within(mut self, part: String) -> Self {
+        self.within.push(part);
+        self
+    }
+}
+
 impl Program {
     /// Compiles every template of `workflow`.
     ///
@@ -178,24 +185,19 @@ impl Program {
     }
 
     fn piece(&self, piece: &Piece, scope: &Scope) -> Result<Value, Fault> {
-        let within = |part: String| {
-            move |mut fault: Fault| {
-                fault.within.push(part);
-                fault
-            }
-        };
         match piece {
             Piece::Constant(value) => Ok(value.clone()),
             Piece::Template(index) => self.template(&self.tera.list[*index], scope),
             Piece::List(pieces) => {
                 let values = pieces.iter().enumerate().map(|(index, piece)| {
-                    self.piece(piece, scope).map(Value::into_tera).map_err(within(format!("[{index}]")))
+                    let value = self.piece(piece, scope).map_err(|fault| fault.within(format!("[{index}]")))?;
+                    Ok(value.into_tera())
                 });
-                Ok(tera::Value::from(values.collect::<Result<Vec<_>, _>>()?).into())
+                Ok(tera::Value::from(values.collect::<Result<Vec<_>, Fault>>()?).into())
             }
             Piece::Map(pieces) => {
                 let entries = pieces.iter().map(|(key, piece)| {
-                    let value = self.piece(piece, scope).map_err(within(format!(".{key}")))?;
+                    let value = self.piece(piece, scope).map_err(|fault| fault.within(format!(".{key}")))?;
                     Ok((key.clone(), value.into_tera()))
                 });
                 Ok(tera::Value::from(entries.collect::<Result<tera::Map, Fault>>()?).into())
