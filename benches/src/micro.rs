@@ -184,7 +184,7 @@ pub fn document(rows: &[Row]) -> Value {
     let row = |row: &Row| {
         json!({
             "id": row.id, "what": row.what, "unit": row.unit,
-            "median": row.median, "low": row.low, "high": row.high, "samples": row.samples,
+            "median": row.median, "low": row.low, "high": row.high, "sample_count": row.samples,
         })
     };
     json!({ "schema": 1, "rows": rows.iter().map(row).collect::<Vec<_>>() })
