@@ -61,7 +61,7 @@ impl Programs {
         Self { store, known: Arc::default() }
     }
 
-    /// What `names` stand for now, those that are registered.
+    /// What those of `names` stand for that are registered.
     pub(crate) async fn registered(&self, names: BTreeSet<&WorkflowName>) -> Result<Names, store::Error> {
         let mut registered = Names::new();
         for name in names {
