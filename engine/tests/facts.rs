@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use leveret_engine::{
-    machine::fact::{Accepted, Arrival, Ended, Entry, Fact, Parent, ReplyTo, Start, What},
+    machine::fact::{
+        Accepted, Arrival, Ended, Entry, Fact, ItemEnded, Parent, ReplyTo, Start, Starts, Unsettled, What,
+    },
     spec::TaskIndex,
 };
 use proto::{
@@ -94,7 +96,7 @@ fn of_times() -> Vec<(&'static str, What)> {
         status: RunStatus::Failed,
         output: inline(r#"{"summary":null}"#),
         failure: Some(failure()),
-        start: start(8, 6, Entry::Wait(None)),
+        start: Box::new(start(8, 6, Entry::Wait(None))),
     };
     vec![
         ("accepted_with_all", accepted_with_all()),
@@ -158,7 +160,7 @@ fn of_tasks() -> Vec<(&'static str, What)> {
         result: Some(inline(r#"{"exit_code":7}"#)),
         error: Some(inline(r#"{"code":"exit_code","message":"the command ended with 7"}"#)),
         published: BTreeMap::from([(parse("unhealthy"), inline("2"))]),
-        starts: vec![start(6, 1, Entry::Act)],
+        starts: [start(6, 1, Entry::Act)].into_iter().collect(),
         arrivals: vec![
             Arrival { join: TaskIndex(4), pass: 1, starts: Some(start(7, 4, Entry::Pass)) },
             Arrival { join: TaskIndex(5), pass: 2, starts: None },
@@ -169,7 +171,7 @@ fn of_tasks() -> Vec<(&'static str, What)> {
         result: None,
         error: None,
         published: BTreeMap::new(),
-        starts: Vec::new(),
+        starts: Starts::new(),
         arrivals: Vec::new(),
         status: Status::Succeeded,
         ..ended.clone()
@@ -189,7 +191,13 @@ fn of_tasks() -> Vec<(&'static str, What)> {
         ("returned_run", What::Returned { instance: None, serial: 1, alone: false }),
         (
             "settling",
-            What::Settling { instance, status: Status::Crashed, failure: Some(failure()), result: None, error: None },
+            What::Settling(Box::new(Unsettled {
+                instance,
+                status: Status::Crashed,
+                failure: Some(failure()),
+                result: None,
+                error: None,
+            })),
         ),
         ("ended", What::Ended(Box::new(ended))),
         ("ended_bare", What::Ended(Box::new(bare))),
@@ -216,13 +224,8 @@ fn of_items() -> Vec<(&'static str, What)> {
         failure: Some(failure()),
         busy_us: 51_234,
     };
-    let ended = |result, error, failure, until| What::ItemEnded {
-        instance,
-        item: ItemIndex(41),
-        result,
-        error,
-        failure,
-        until,
+    let ended = |result, error, failure, until| {
+        What::ItemEnded(Box::new(ItemEnded { instance, item: ItemIndex(41), result, error, failure, until }))
     };
     let error = inline(r#"{"code":"exit_code","details":{"run":"r~3.2.41"},"message":"7"}"#);
     vec![
@@ -232,7 +235,7 @@ fn of_items() -> Vec<(&'static str, What)> {
         ("item_ended_again", ended(None, None, Some(failure()), Some(at()))),
         ("listed", What::Listed { instance, parts: vec![part], concurrency: Some(50), tolerate: 1 }),
         ("ranged", What::Ranged { instance, serial: 2, retries: 1, items: set(&[(0, 52)]) }),
-        ("reported", What::Reported { instance, serial: 2, report, ignored: set(&[(7, 1)]) }),
+        ("reported", What::Reported { instance, serial: 2, report: Box::new(report), ignored: set(&[(7, 1)]) }),
         ("woken", What::Woken { instance }),
     ]
 }

@@ -10,11 +10,18 @@ use crate::id::ItemIndex;
 ///
 /// On the wire `[[0,100],[205,1]]`. Reading refuses runs that are empty, out of order or touch `u32::MAX`,
 /// so that whatever holds a set may trust it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<(u32, u32)>", into = "Vec<(u32, u32)>")]
 pub struct ItemSet {
     /// Nearly every set is one run, and histories hold many: two need no memory of their own.
     runs: SmallVec<[(u32, u32); 2]>,
+}
+
+impl Clone for ItemSet {
+    /// Copies memory, where the derived one would go run by run.
+    fn clone(&self) -> Self {
+        Self { runs: SmallVec::from_slice(&self.runs) }
+    }
 }
 
 /// Runs of an [`ItemSet`] that are not ascending and disjoint.

@@ -1,5 +1,7 @@
 //! References to values: small ones as they are, large ones by digest, results of items as parts of a list.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{id::Digest, items::ItemSet, json::Json, limits::INLINE_BYTES_MAX};
@@ -12,8 +14,8 @@ pub enum ValueRef {
     Inline(Json),
     /// A value kept by the values service.
     Stored(Stored),
-    /// A list put together from parts when something reads it.
-    List(List),
+    /// A list put together from parts when something reads it. Shared: it may have as many parts as items.
+    List(Arc<List>),
 }
 
 /// A value's digest and length.
@@ -83,6 +85,12 @@ impl ValueRef {
             0..=INLINE_BYTES_MAX => Self::Inline(json),
             _ => Self::Stored(Stored::of(json.as_bytes())),
         }
+    }
+
+    /// A reference to the list that `list` describes.
+    #[must_use]
+    pub fn list(list: List) -> Self {
+        Self::List(Arc::new(list))
     }
 
     /// JSON `null`.

@@ -1,5 +1,7 @@
 //! Values that come with a message: small ones stay in the facts, larger ones become values of the store.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proto::{
     id::Digest,
@@ -76,6 +78,7 @@ impl Found {
             ValueRef::Inline(_) => {}
             ValueRef::Stored(stored) => self.named.push(stored.digest),
             ValueRef::List(list) => {
+                let list = Arc::make_mut(list);
                 let source = list.source.iter_mut().map(|(_, values)| values);
                 let parts = list.parts.iter_mut().map(|part| &mut part.values);
                 parts.chain(source).for_each(|value| self.value_over(value, inline_max));

@@ -259,7 +259,7 @@ mod tests {
             part(3, 2, Form::Error, inline(r#"{"code":"x"}"#)),
         ];
         let source = vec![(4, inline(r#"["a","b","c","d"]"#)), (1, inline(r#"[{"e":5}]"#))];
-        let list = ValueRef::List(List { places: Some(6), parts, source });
+        let list = ValueRef::list(List { places: Some(6), parts, source });
         let expected = r#"[1,2,[3],{"error":{"code":"x"},"index":3,"item":"d"},{"error":{"code":"x"},"index":4,"item":{"e":5}},null]"#;
         assert_eq!(json(&list, &found).expect("well shaped").as_str(), expected);
         assert!(weight(&list) >= expected.len() as u64);

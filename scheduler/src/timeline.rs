@@ -43,7 +43,7 @@ impl Timeline<'_> {
             | What::Received { .. }
             | What::Claimed { .. }
             | What::Called { .. }
-            | What::ItemEnded { .. }
+            | What::ItemEnded(_)
             | What::Listed { .. }
             | What::Ranged { .. }
             | What::Reported { .. }
@@ -51,7 +51,7 @@ impl Timeline<'_> {
             | What::Retrying { .. }
             | What::Returned { .. }
             | What::Reopened { .. }
-            | What::Settling { .. }
+            | What::Settling(_)
             | What::Pausing { .. }
             | What::Resuming
             | What::Concluding

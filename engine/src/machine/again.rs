@@ -13,7 +13,7 @@ use proto::{
 
 use super::{
     Command, News, Now, Run, Step, Timer, Turn,
-    fact::{Accepted, Arrival, Ended, Entry, Fact, ReplyTo, Start, What},
+    fact::{Accepted, Arrival, Ended, Entry, Fact, ReplyTo, Start, Unsettled, What},
     live::{At, Live},
     replay,
     start::pass,
@@ -122,7 +122,7 @@ impl Lineage {
                 | What::Received { .. }
                 | What::Claimed { .. }
                 | What::Called { .. }
-                | What::ItemEnded { .. }
+                | What::ItemEnded(_)
                 | What::Listed { .. }
                 | What::Ranged { .. }
                 | What::Reported { .. }
@@ -130,7 +130,7 @@ impl Lineage {
                 | What::Retrying { .. }
                 | What::Returned { .. }
                 | What::Reopened { .. }
-                | What::Settling { .. }
+                | What::Settling(_)
                 | What::Pausing { .. }
                 | What::Resuming
                 | What::Concluding
@@ -263,13 +263,13 @@ impl Plan {
                 concurrency: *concurrency,
                 starts: starts.iter().map(restarted).collect(),
             }),
-            What::Ended(ended) if self.settled.contains(&ended.instance) => Some(What::Settling {
+            What::Ended(ended) if self.settled.contains(&ended.instance) => Some(What::Settling(Box::new(Unsettled {
                 instance: ended.instance,
                 status: ended.status,
                 failure: ended.failure.clone(),
                 result: ended.result.clone(),
                 error: ended.error.clone(),
-            }),
+            }))),
             What::Ended(ended) if !self.is_left_out(ended.instance) => {
                 Some(What::Ended(Box::new(self.followed(ended, restarted))))
             }
@@ -283,27 +283,32 @@ impl Plan {
             | What::Finished { .. }
             | What::Ended(_)
             | What::Returned { instance: None, .. } => None,
+            What::ItemEnded(ended) => self.task_fact(fact, ended.instance, reopened),
             What::Prepared { instance, .. }
             | What::Entered { instance, .. }
             | What::Released { instance }
             | What::Received { instance }
             | What::Claimed { instance, .. }
             | What::Called { instance, .. }
-            | What::ItemEnded { instance, .. }
             | What::Listed { instance, .. }
             | What::Ranged { instance, .. }
             | What::Reported { instance, .. }
             | What::Woken { instance }
             | What::Retrying { instance, .. }
             | What::Reopened { instance }
-            | What::Returned { instance: Some(instance), .. } => {
-                let is_kept = reopened.contains(instance) || !self.is_left_out(*instance);
+            | What::Returned { instance: Some(instance), .. } => self.task_fact(fact, *instance, reopened),
+            // Its own end comes later, or is asked again.
+            What::Settling(unsettled) => {
+                let is_kept = !self.settled.contains(&unsettled.instance) && !self.is_left_out(unsettled.instance);
                 is_kept.then(|| fact.what.clone())
             }
-            // Its own end comes later, or is asked again.
-            What::Settling { instance, .. } if self.settled.contains(instance) => None,
-            What::Settling { instance, .. } => (!self.is_left_out(*instance)).then(|| fact.what.clone()),
         }
+    }
+
+    /// A fact about a task before its end, if it is kept.
+    fn task_fact(&self, fact: &Fact, instance: Instance, reopened: &BTreeSet<Instance>) -> Option<What> {
+        let is_kept = reopened.contains(&instance) || !self.is_left_out(instance);
+        is_kept.then(|| fact.what.clone())
     }
 
     /// An end, with those of its starts that are still there.
@@ -363,7 +368,7 @@ impl Turn<'_> {
     }
 }
 
-fn taken_up((instance, live): (&Instance, &Live)) -> (Instance, Option<proto::time::Timestamp>, bool) {
+fn taken_up((instance, live): (&Instance, &Box<Live>)) -> (Instance, Option<proto::time::Timestamp>, bool) {
     let is_out = match &live.at {
         At::Items(_) => false,
         other => other.phase().is_some(),

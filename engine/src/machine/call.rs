@@ -18,7 +18,7 @@ use super::{
     ChildEnd, Command, Order, Timer, Turn,
     end::{Ending, not_begun},
     evolve::json_of,
-    fact::{Accepted, Parent, What},
+    fact::{Accepted, ItemEnded, Parent, What},
     live::At,
     run::Run,
 };
@@ -172,14 +172,14 @@ impl Turn<'_> {
         };
         let due_before = self.run.live[&instance].at.due();
         let is_final = until.is_none();
-        self.record(What::ItemEnded {
+        self.record(What::ItemEnded(Box::new(ItemEnded {
             instance,
             item,
             result: (is_final && status == Status::Succeeded).then(|| end.output.clone()),
             error: (is_final && status != Status::Succeeded).then(|| error_of(&end)),
             failure: failure_of(end),
             until,
-        });
+        })));
         self.arm_items(instance, due_before);
         self.go_on(instance);
     }

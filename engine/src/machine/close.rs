@@ -125,7 +125,7 @@ impl Turn<'_> {
     }
 
     fn at_close(&self, what: AtClose) -> Vec<Instance> {
-        let is_so = |(instance, live): &(&Instance, &Live)| match live.at.at_close() {
+        let is_so = |(instance, live): &(&Instance, &Box<Live>)| match live.at.at_close() {
             // What was not sent has not begun.
             AtClose::Await if self.run.is_held(**instance) => what == AtClose::Drop,
             at_close => what == at_close,
@@ -213,7 +213,7 @@ impl Turn<'_> {
     fn finalize(&mut self, task: TaskIndex, verdict: Verdict) {
         let Verdict { status, output, failure } = verdict;
         let start = self.draft_start(task, &mut { self.run.instances });
-        self.record(What::Finalizing { status, output, failure, start: start.clone() });
+        self.record(What::Finalizing { status, output, failure, start: Box::new(start.clone()) });
         self.began(&[start]);
         pass(self);
     }

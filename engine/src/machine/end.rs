@@ -14,7 +14,7 @@ use proto::{
 use super::{
     News, Turn,
     evolve::json_of,
-    fact::{Arrival, Ended, Start, What},
+    fact::{Arrival, Ended, Start, Starts, Unsettled, What},
     start::is_plain,
 };
 use crate::spec::{Join, Target, Task, TaskIndex, When};
@@ -81,7 +81,7 @@ impl Turn<'_> {
     /// Has a worker ask what follows from an end.
     pub(super) fn settle(&mut self, instance: Instance, ending: Ending) {
         let Ending { status, failure, result, error } = ending;
-        self.record(What::Settling { instance, status, failure, result, error });
+        self.record(What::Settling(Box::new(Unsettled { instance, status, failure, result, error })));
         self.dispatch(instance);
     }
 
@@ -134,11 +134,11 @@ impl Turn<'_> {
         let is_finale = self.spec.finally == Some(index);
         let (starts, arrivals, failure) = match follows {
             // What becomes of the task of `finally` changes nothing.
-            _ if is_finale || self.run.is_closed(instance) => (Vec::new(), Vec::new(), None),
-            Follows::Failure(failure) => (Vec::new(), Vec::new(), Some(failure)),
+            _ if is_finale || self.run.is_closed(instance) => (Starts::new(), Vec::new(), None),
+            Follows::Failure(failure) => (Starts::new(), Vec::new(), Some(failure)),
             Follows::Targets(targets) => match self.follow(instance, &targets) {
                 Ok((starts, arrivals)) => (starts, arrivals, None),
-                Err(failure) => (Vec::new(), Vec::new(), Some(failure)),
+                Err(failure) => (Starts::new(), Vec::new(), Some(failure)),
             },
         };
         let mut new: Vec<Start> =
@@ -163,8 +163,8 @@ impl Turn<'_> {
     }
 
     /// What a branch that leaves `from` starts and which joins it reaches; or that there are too many tasks.
-    fn follow(&self, instance: Instance, targets: &[Target]) -> Result<(Vec<Start>, Vec<Arrival>), Failure> {
-        let (mut starts, mut arrivals) = (Vec::new(), Vec::<Arrival>::new());
+    fn follow(&self, instance: Instance, targets: &[Target]) -> Result<(Starts, Vec<Arrival>), Failure> {
+        let (mut starts, mut arrivals) = (Starts::new(), Vec::<Arrival>::new());
         let mut next = self.run.instances;
         let (from, again) = (self.run.live[&instance].task, self.run.live[&instance].again);
         for target in targets {

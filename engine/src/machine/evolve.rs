@@ -14,7 +14,7 @@ use proto::{
 
 use super::{
     end::not_begun,
-    fact::{Accepted, Arrival, Ended, Entry, Fact, Start, What},
+    fact::{Accepted, Arrival, Ended, Entry, Fact, Start, Unsettled, What},
     fanout::FanOut,
     live::{At, BackOff, Live, Settling},
     run::{Cancel, Finished, Latest, Pause, Run, Stage, TaskState, Verdict, shared},
@@ -140,7 +140,7 @@ impl Run {
             | What::Received { .. }
             | What::Claimed { .. }
             | What::Called { .. }
-            | What::ItemEnded { .. }
+            | What::ItemEnded(_)
             | What::Listed { .. }
             | What::Ranged { .. }
             | What::Reported { .. }
@@ -148,7 +148,7 @@ impl Run {
             | What::Retrying { .. }
             | What::Returned { instance: Some(_), .. }
             | What::Reopened { .. }
-            | What::Settling { .. } => {
+            | What::Settling(_) => {
                 self.evolve_task(spec, fact, touched.expect("each of these is about a task"));
             }
         }
@@ -169,8 +169,8 @@ impl Run {
             What::Received { .. } => self.receive(spec, instance),
             What::Claimed { serial, nonce, .. } => self.claim(instance, *serial, nonce),
             What::Called { serial, items, .. } => self.call(instance, *serial, items, fact.at),
-            What::ItemEnded { item, result, error, failure, until, .. } => {
-                self.fan_mut(instance).child_ended(*item, result.as_ref(), error.as_ref(), failure.as_ref(), *until);
+            What::ItemEnded(ended) => {
+                self.fan_mut(instance).child_ended(ended);
                 self.show_items(instance);
             }
             What::Listed { parts, concurrency, tolerate, .. } => {
@@ -204,7 +204,8 @@ impl Run {
                 self.fan_mut(instance).reopen();
                 self.show_items(instance);
             }
-            What::Settling { status, failure, result, error, .. } => {
+            What::Settling(unsettled) => {
+                let Unsettled { status, failure, result, error, .. } = unsettled.as_ref();
                 let settling = Settling {
                     status: *status,
                     failure: failure.clone(),
@@ -261,7 +262,7 @@ impl Run {
 
     fn settle(&mut self, spec: &Workflow, instance: Instance, mut settling: Settling) {
         self.fans.remove(&instance);
-        self.unwait(spec, instance);
+        self.unwait(spec, self.live[&instance].task, instance);
         let is_held = self.pause.is_some();
         let live = self.live_mut(instance);
         live.serial += 1;
@@ -318,13 +319,12 @@ impl Run {
             prepared: None,
             at: At::Passing,
         };
-        self.live.insert(start.instance, live);
+        self.live.insert(start.instance, Box::new(live));
         self.enter(spec, start.instance, start.stage);
         self.flying += self.counted(Some(start.instance));
     }
 
     fn enter(&mut self, spec: &Workflow, instance: Instance, stage: Entry) {
-        self.unwait(spec, instance);
         let live = self.live_mut(instance);
         live.claim = None;
         match stage {
@@ -344,8 +344,11 @@ impl Run {
             Entry::Act => At::Acting,
             Entry::Pass => At::Passing,
         };
-        let attempts = live.attempt;
-        self.show(instance, |latest| latest.attempts = attempts);
+        let (task, attempts) = (live.task, live.attempt);
+        if let Some(latest) = self.latest_mut(task, instance) {
+            latest.attempts = attempts;
+        }
+        self.unwait(spec, task, instance);
         match stage {
             Entry::Pass => drop(self.passing.insert(instance)),
             Entry::Wait(_) => self.wait(spec, instance),
@@ -376,19 +379,23 @@ impl Run {
     }
 
     fn end(&mut self, spec: &Workflow, ended: &Ended) {
-        let live = self.remove(spec, ended.instance).expect("a task ends once, while it lives");
-        let fan = live.fan_out();
-        // Where the list could not be made no item failed.
-        let none = || spec.task(live.task).items.as_ref().map(|_| ValueRef::Inline(json_of::<[(); 0]>(&[])));
-        let outcome = Outcome {
-            status: ended.status,
-            attempts: live.attempt,
-            result: fan.map_or_else(|| ended.result.clone(), |fan| Some(fan.result())),
-            error: ended.error.clone(),
-            item_errors: fan.map(FanOut::item_errors).or_else(none),
+        let mut live = self.remove(spec, ended.instance).expect("a task ends once, while it lives");
+        let (task, attempts) = (live.task, live.attempt);
+        let mut context = std::mem::take(&mut live.context);
+        let fan = live.into_fan_out();
+        let counts = fan.as_deref().map(FanOut::counts);
+        let (result, item_errors) = match fan {
+            Some(fan) => {
+                let (result, errors) = fan.into_results();
+                (Some(result), Some(errors))
+            }
+            // Where the list could not be made no item failed.
+            None if spec.task(task).items.is_some() => {
+                (ended.result.clone(), Some(ValueRef::Inline(json_of::<[(); 0]>(&[]))))
+            }
+            None => (ended.result.clone(), None),
         };
-        let counts = fan.map(FanOut::counts);
-        let (task, mut context) = (live.task, live.context);
+        let outcome = Outcome { status: ended.status, attempts, result, error: ended.error.clone(), item_errors };
         let write = self.write();
         context.end(&spec.task(task).name, write, outcome);
         for (name, value) in &ended.published {
@@ -471,13 +478,14 @@ impl Run {
     }
 
     /// Takes a task out of everything that knows of live ones.
-    fn remove(&mut self, spec: &Workflow, instance: Instance) -> Option<Live> {
-        self.unwait(spec, instance);
+    fn remove(&mut self, spec: &Workflow, instance: Instance) -> Option<Box<Live>> {
+        let live = self.live.remove(&instance)?;
+        self.unwait(spec, live.task, instance);
         self.passing.remove(&instance);
         self.held.remove(&instance);
         self.queued.remove(&instance);
         self.fans.remove(&instance);
-        self.live.remove(&instance)
+        Some(live)
     }
 
     fn show_items(&mut self, instance: Instance) {

@@ -138,7 +138,7 @@ fn starts(what: &What) -> Vec<&Start> {
         return starts.iter().collect();
     }
     if let What::Finalizing { start, .. } = what {
-        return vec![start];
+        return vec![start.as_ref()];
     }
     if let What::Ended(ended) = what {
         let joins = ended.arrivals.iter().filter_map(|arrival| arrival.starts.as_ref());
@@ -340,7 +340,7 @@ fn sources(spec: &Workflow, family: &Family, what: &What) -> Vec<Source> {
         | What::Signaled { .. }
         | What::Claimed { .. }
         | What::Called { .. }
-        | What::ItemEnded { .. }
+        | What::ItemEnded(_)
         | What::Listed { .. }
         | What::Ranged { .. }
         | What::Reported { .. }
@@ -348,7 +348,7 @@ fn sources(spec: &Workflow, family: &Family, what: &What) -> Vec<Source> {
         | What::Retrying { .. }
         | What::Returned { .. }
         | What::Reopened { .. }
-        | What::Settling { .. }
+        | What::Settling(_)
         | What::Failing { .. }
         | What::Pausing { .. }
         | What::Resuming

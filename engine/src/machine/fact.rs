@@ -15,8 +15,12 @@ use proto::{
     work::{RunStatus, Status},
 };
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::spec::TaskIndex;
+
+/// Tasks that start together. Nearly always it is one, and histories hold many: one needs no memory of its own.
+pub type Starts = SmallVec<[Start; 1]>;
 
 /// One thing that happened, and when.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +31,7 @@ pub struct Fact {
     pub what: What,
 }
 
-/// What can happen to a run.
+/// What can happen to a run. What is large is boxed: histories hold many facts, and most are small.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum What {
@@ -106,24 +110,7 @@ pub enum What {
         items: ItemSet,
     },
     /// The child run of an item ended.
-    ItemEnded {
-        /// Which task.
-        instance: Instance,
-        /// Which item.
-        item: ItemIndex,
-        /// The child's output, when it succeeded.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        result: Option<ValueRef>,
-        /// An entry of `item_errors`, when the item has failed for good.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<ValueRef>,
-        /// Why it failed.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        failure: Option<Failure>,
-        /// When it is tried again, if it is.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<Timestamp>,
-    },
+    ItemEnded(Box<ItemEnded>),
     /// The items of a task are known.
     Listed {
         /// Which.
@@ -154,7 +141,7 @@ pub enum What {
         /// The range's serial.
         serial: u32,
         /// What was done.
-        report: ItemsReport,
+        report: Box<ItemsReport>,
         /// Items of it that were reported before, by a worker that was lost before it could acknowledge.
         #[serde(default, skip_serializing_if = "ItemSet::is_empty")]
         ignored: ItemSet,
@@ -192,21 +179,7 @@ pub enum What {
         instance: Instance,
     },
     /// A task ended, and a worker must ask its transitions.
-    Settling {
-        /// Which.
-        instance: Instance,
-        /// How it ended.
-        status: Status,
-        /// Why, unless it succeeded.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        failure: Option<Failure>,
-        /// What it came to, unless it has items.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        result: Option<ValueRef>,
-        /// What templates read as `error`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        error: Option<ValueRef>,
-    },
+    Settling(Box<Unsettled>),
     /// A task ended, with all that follows from it.
     Ended(Box<Ended>),
     /// Something failed and nothing handled it: nothing new starts.
@@ -249,7 +222,7 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         failure: Option<Failure>,
         /// The start of that task.
-        start: Start,
+        start: Box<Start>,
     },
     /// The run ended.
     Finished {
@@ -392,6 +365,45 @@ pub enum Entry {
     Pass,
 }
 
+/// The child run of an item ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ItemEnded {
+    /// Which task.
+    pub instance: Instance,
+    /// Which item.
+    pub item: ItemIndex,
+    /// The child's output, when it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<ValueRef>,
+    /// An entry of `item_errors`, when the item has failed for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ValueRef>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// When it is tried again, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+}
+
+/// A task ended, and nobody has asked its transitions yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Unsettled {
+    /// Which.
+    pub instance: Instance,
+    /// How it ended.
+    pub status: Status,
+    /// Why, unless it succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// What it came to, unless it has items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<ValueRef>,
+    /// What templates read as `error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ValueRef>,
+}
+
 /// A task ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ended {
@@ -412,8 +424,8 @@ pub struct Ended {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub published: BTreeMap<KeyName, ValueRef>,
     /// Tasks that start with this branch's context.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub starts: Vec<Start>,
+    #[serde(default, skip_serializing_if = "SmallVec::is_empty")]
+    pub starts: Starts,
     /// Joins that this branch reaches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arrivals: Vec<Arrival>,
@@ -442,14 +454,14 @@ impl What {
             | Self::Received { instance }
             | Self::Claimed { instance, .. }
             | Self::Called { instance, .. }
-            | Self::ItemEnded { instance, .. }
             | Self::Listed { instance, .. }
             | Self::Ranged { instance, .. }
             | Self::Reported { instance, .. }
             | Self::Woken { instance }
             | Self::Retrying { instance, .. }
-            | Self::Reopened { instance }
-            | Self::Settling { instance, .. } => Some(*instance),
+            | Self::Reopened { instance } => Some(*instance),
+            Self::ItemEnded(ended) => Some(ended.instance),
+            Self::Settling(unsettled) => Some(unsettled.instance),
             Self::Returned { instance, .. } => *instance,
             Self::Ended(ended) => Some(ended.instance),
             Self::Accepted(_)
@@ -490,11 +502,11 @@ impl Fact {
                 let own = ended.result.iter().chain(&ended.error).chain(ended.published.values());
                 own.for_each(|value| value.each_stored(visit));
             }
-            What::Settling { result, error, .. } => {
-                result.iter().chain(error).for_each(|value| value.each_stored(visit));
+            What::Settling(unsettled) => {
+                unsettled.result.iter().chain(&unsettled.error).for_each(|value| value.each_stored(visit));
             }
-            What::ItemEnded { result, error, .. } => {
-                result.iter().chain(error).for_each(|value| value.each_stored(visit));
+            What::ItemEnded(ended) => {
+                ended.result.iter().chain(&ended.error).for_each(|value| value.each_stored(visit));
             }
             What::Signaled { payload, .. } => payload.each_stored(visit),
             What::Finalizing { output, .. } | What::Finished { output, .. } => output.each_stored(visit),

@@ -14,7 +14,7 @@ use proto::{
 };
 use roaring::RoaringBitmap;
 
-use super::end::error_value;
+use super::{end::error_value, fact::ItemEnded};
 
 /// How much work a range should be, by the durations seen so far.
 const RANGE_TARGET: Duration = Duration::from_millis(50);
@@ -368,14 +368,8 @@ impl FanOut {
     }
 
     /// The child of an item ended: with its output, or with an error, or to be tried again.
-    pub(super) fn child_ended(
-        &mut self,
-        item: ItemIndex,
-        result: Option<&ValueRef>,
-        error: Option<&ValueRef>,
-        failure: Option<&Failure>,
-        until: Option<Timestamp>,
-    ) {
+    pub(super) fn child_ended(&mut self, ended: &ItemEnded) {
+        let ItemEnded { item, result, error, failure, until, .. } = ended;
         let child = self.children.remove(&item.0).expect("the end of a child is recorded once");
         self.in_flight -= 1;
         let part = |values: &ValueRef, form| Part {
@@ -386,7 +380,7 @@ impl FanOut {
         };
         match (until, result, error) {
             (Some(due), _, _) if !self.closed => {
-                self.waiting.entry((due, child.retries + 1)).or_default().insert(item.0);
+                self.waiting.entry((*due, child.retries + 1)).or_default().insert(item.0);
             }
             (Some(_), _, _) => {}
             (None, Some(result), _) => {
@@ -395,9 +389,9 @@ impl FanOut {
             }
             (None, None, error) => {
                 self.failed += 1;
-                self.errors.extend(error.map(|error| part(error, Form::Error)));
+                self.errors.extend(error.as_ref().map(|error| part(error, Form::Error)));
                 if self.first_failure.is_none() {
-                    self.first_failure = failure.cloned();
+                    self.first_failure.clone_from(failure);
                 }
             }
         }
@@ -454,7 +448,18 @@ impl FanOut {
     /// What templates read as `result`: a list in item order, `null` where an item did not succeed.
     #[must_use]
     pub fn result(&self) -> ValueRef {
-        ValueRef::List(List { places: Some(self.total), parts: self.results.clone(), source: Vec::new() })
+        self.result_of(self.results.clone())
+    }
+
+    fn result_of(&self, parts: Vec<Part>) -> ValueRef {
+        ValueRef::list(List { places: Some(self.total), parts, source: Vec::new() })
+    }
+
+    /// What is left of it when its task ends: [`Self::result`] and [`Self::item_errors`].
+    pub(super) fn into_results(mut self) -> (ValueRef, ValueRef) {
+        let errors = self.item_errors();
+        let results = std::mem::take(&mut self.results);
+        (self.result_of(results), errors)
     }
 
     /// What templates read as `item_errors`: `{index, item, error}` of each item that failed or was never begun, in item
@@ -469,7 +474,7 @@ impl FanOut {
         }
         let needs_source = parts.iter().any(|part| part.form == Form::Error);
         let source = self.parts.iter().filter(|_| needs_source).map(|part| (part.count, part.values.clone()));
-        ValueRef::List(List { places: None, source: source.collect(), parts })
+        ValueRef::list(List { places: None, source: source.collect(), parts })
     }
 
     /// Has everything done again that did not succeed, with all retries. Nothing is under way.

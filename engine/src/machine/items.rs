@@ -17,7 +17,6 @@ use super::{
     end::{Ending, error_value},
     evolve::json_of,
     fact::What,
-    live::Live,
 };
 
 impl Turn<'_> {
@@ -52,7 +51,7 @@ impl Turn<'_> {
             return;
         }
         if report != ItemsReport::default() && self.is_flying(instance, serial) {
-            self.record(What::Reported { instance, serial, report, ignored });
+            self.record(What::Reported { instance, serial, report: Box::new(report), ignored });
         }
         self.arm_items(instance, due_before);
         self.go_on(instance);
@@ -86,7 +85,7 @@ impl Turn<'_> {
 
     /// Sends further ranges of a fan-out, or ends it.
     pub(super) fn go_on(&mut self, instance: Instance) {
-        let Some(fan) = self.run.live.get(&instance).and_then(Live::items) else { return };
+        let Some(fan) = self.run.live.get(&instance).and_then(|live| live.items()) else { return };
         if fan.is_over() {
             return self.items_over(instance);
         }

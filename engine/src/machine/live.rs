@@ -109,6 +109,22 @@ impl Live {
         }
     }
 
+    /// The task's fan-out, when it ends.
+    pub(super) fn into_fan_out(self) -> Option<Box<FanOut>> {
+        match self.at {
+            At::Items(fan) => Some(fan),
+            At::Settling(settling) => settling.items,
+            At::Preparing
+            | At::Waiting(_)
+            | At::Delayed(_)
+            | At::Listing
+            | At::Acting
+            | At::Called(_)
+            | At::BackingOff(_)
+            | At::Passing => None,
+        }
+    }
+
     /// The task's fan-out, while its items run or are settled.
     pub(super) fn fan_out(&self) -> Option<&FanOut> {
         match &self.at {

@@ -62,7 +62,7 @@ pub struct Run {
     /// By [`TaskIndex`].
     pub(super) tasks: Vec<TaskState>,
     /// Tasks that have started and not ended.
-    pub(super) live: BTreeMap<Instance, Live>,
+    pub(super) live: BTreeMap<Instance, Box<Live>>,
     /// Tasks that the machine itself can end now.
     pub(super) passing: BTreeSet<Instance>,
     /// Tasks whose work is held back by a pause.
@@ -233,7 +233,7 @@ impl Run {
             Stage::Preparing | Stage::Concluding => !self.held_own,
             Stage::Scheduled(_) | Stage::InLine | Stage::Running | Stage::Finalizing(_) | Stage::Ended => false,
         };
-        let is_out = |(instance, live): (&Instance, &Live)| match &live.at {
+        let is_out = |(instance, live): (&Instance, &Box<Live>)| match &live.at {
             At::Items(fan) => fan.is_flying(),
             other => other.phase().is_some() && !self.held.contains(instance) && !self.queued.contains(instance),
         };

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     duration,
-    spec::{WaitFor, Workflow},
+    spec::{TaskIndex, WaitFor, Workflow},
 };
 
 impl Run {
@@ -34,9 +34,8 @@ impl Run {
     }
 
     /// A task waits no more.
-    pub(super) fn unwait(&mut self, spec: &Workflow, instance: Instance) {
-        let Some(live) = self.live.get(&instance) else { return };
-        if let Some(WaitFor { signal, .. }) = &spec.task(live.task).wait_for
+    pub(super) fn unwait(&mut self, spec: &Workflow, task: TaskIndex, instance: Instance) {
+        if let Some(WaitFor { signal, .. }) = &spec.task(task).wait_for
             && let Some(waiters) = self.waiters.get_mut(signal)
         {
             waiters.remove(&instance);
@@ -57,7 +56,7 @@ impl Run {
         }
         let write = self.write();
         self.live_mut(instance).context.set(&format!("signal.{}", wait_for.signal), write, shared(&payload));
-        self.unwait(spec, instance);
+        self.unwait(spec, task, instance);
     }
 
     /// Whether a signal is of no use any more. The task of `finally` may wait for one in a run that has failed.

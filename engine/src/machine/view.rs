@@ -10,7 +10,7 @@ use proto::{
 
 use super::{
     fanout::FanOut,
-    live::{At, Live},
+    live::At,
     run::{Latest, Run, TaskState},
 };
 use crate::{
@@ -108,7 +108,7 @@ impl Run {
         let ended = self.context();
         let found = wanted.filter_map(|(index, task)| {
             let latest = self.state(index).latest.as_ref()?;
-            let live = self.live.get(&latest.instance).and_then(Live::fan_out);
+            let live = self.live.get(&latest.instance).and_then(|live| live.fan_out());
             let of_ended = || {
                 let path = format!("task.{}.item_errors", task.name);
                 let mut manifest = Manifest::new();

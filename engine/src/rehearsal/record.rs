@@ -57,7 +57,7 @@ impl Record {
             | What::Signaled { .. }
             | What::Received { .. }
             | What::Claimed { .. }
-            | What::ItemEnded { .. }
+            | What::ItemEnded(_)
             | What::Reopened { .. }
             | What::Ended(_)
             | What::Pausing { .. }
@@ -68,7 +68,7 @@ impl Record {
             | What::Woken { .. }
             | What::Retrying { .. }
             | What::Returned { .. }
-            | What::Settling { .. }
+            | What::Settling(_)
             | What::Failing { .. }
             | What::Canceling { .. }
             | What::Concluding
@@ -153,7 +153,7 @@ fn starts(fact: &Fact) -> Vec<&Start> {
             let joins = ended.arrivals.iter().filter_map(|arrival| arrival.starts.as_ref());
             ended.starts.iter().chain(joins).collect()
         }
-        What::Finalizing { start, .. } => vec![start],
+        What::Finalizing { start, .. } => vec![start.as_ref()],
         What::Accepted(_)
         | What::Due
         | What::Admitted
@@ -164,7 +164,7 @@ fn starts(fact: &Fact) -> Vec<&Start> {
         | What::Signaled { .. }
         | What::Received { .. }
         | What::Called { .. }
-        | What::ItemEnded { .. }
+        | What::ItemEnded(_)
         | What::Reopened { .. }
         | What::Pausing { .. }
         | What::Resuming
@@ -174,7 +174,7 @@ fn starts(fact: &Fact) -> Vec<&Start> {
         | What::Woken { .. }
         | What::Retrying { .. }
         | What::Returned { .. }
-        | What::Settling { .. }
+        | What::Settling(_)
         | What::Failing { .. }
         | What::Canceling { .. }
         | What::Concluding

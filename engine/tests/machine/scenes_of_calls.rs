@@ -335,8 +335,8 @@ fn each_child_is_started_again_at_a_time_of_its_own() {
             (end.parent.instance, end.parent.task) = (Instance(instance), task.parse().expect("valid"));
             end.run = stage.run.id().child(Instance(instance), serial, Some(ItemIndex(item)));
             stage.feed(Input::ChildEnded(end));
-            let last = stage.facts.iter().rev().find_map(|fact| match fact.what {
-                What::ItemEnded { until, .. } => until,
+            let last = stage.facts.iter().rev().find_map(|fact| match &fact.what {
+                What::ItemEnded(ended) => ended.until,
                 _ => None,
             });
             due.insert(last.expect("it is tried again"));

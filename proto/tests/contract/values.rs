@@ -29,10 +29,10 @@ pub fn check(golden: &mut Golden) {
     let samples = [
         ("value_inline", inline(r#"{"hosts":["a","b"],"port":443}"#)),
         ("value_stored", large()),
-        ("value_list", ValueRef::List(List { places: Some(6), parts: parts.clone(), source: Vec::new() })),
-        ("value_list_dense", ValueRef::List(List { places: None, parts, source: Vec::new() })),
-        ("value_list_each", ValueRef::List(List { places: Some(2), parts: vec![each], source: Vec::new() })),
-        ("value_list_errors", ValueRef::List(List { places: None, parts: vec![error], source })),
+        ("value_list", ValueRef::list(List { places: Some(6), parts: parts.clone(), source: Vec::new() })),
+        ("value_list_dense", ValueRef::list(List { places: None, parts, source: Vec::new() })),
+        ("value_list_each", ValueRef::list(List { places: Some(2), parts: vec![each], source: Vec::new() })),
+        ("value_list_errors", ValueRef::list(List { places: None, parts: vec![error], source })),
     ];
     golden.covers::<Form>(forms);
     golden.covers::<ValueRef>(samples.iter().map(|(_, sample)| tag(sample)));

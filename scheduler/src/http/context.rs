@@ -1,6 +1,6 @@
 //! What a run has come to know: its context, and which of its items failed.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use axum::{
     Json,
@@ -142,7 +142,7 @@ async fn failed(api: &Api, run: &RunId, task: Option<TaskName>) -> Result<Vec<(T
 }
 
 /// How many failed in all, and where those from number `first` are.
-fn choose(failed: Vec<(TaskName, ValueRef)>, first: usize) -> (u32, Vec<(TaskName, List, Vec<lists::Place>)>) {
+fn choose(failed: Vec<(TaskName, ValueRef)>, first: usize) -> (u32, Vec<(TaskName, Arc<List>, Vec<lists::Place>)>) {
     let (mut before, mut chosen) = (0, Vec::new());
     for (task, errors) in failed {
         // A context from elsewhere has a list that nobody here has seen in parts: those are not this run's items.

@@ -142,7 +142,7 @@ async fn settling_reads_lists_of_results_in_parts() {
     };
     let parts =
         vec![part(3, json!(["d", "e"]), &[]), part(0, json!(["a", "b"]), &[]), part(1, json!(["no", "c"]), &[1])];
-    let result = ValueRef::List(List { places: Some(6), parts, source: Vec::new() });
+    let result = ValueRef::list(List { places: Some(6), parts, source: Vec::new() });
     let mut work = stage.task("each", Phase::Settle);
     work.ended = Some(Ended { status: Status::Succeeded, failure: None, asks_retry: false });
     work.manifest = proto::manifest::ManifestRef::Inline(

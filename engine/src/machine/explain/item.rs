@@ -60,11 +60,11 @@ impl Story {
         {
             self.reported(report);
         }
-        if let What::ItemEnded { item, error, until, .. } = what
-            && *item == self.index
+        if let What::ItemEnded(ended) = what
+            && ended.item == self.index
         {
-            self.error = error.clone().map(|list| Element { list, at: None });
-            self.status = match (until, error) {
+            self.error = ended.error.clone().map(|list| Element { list, at: None });
+            self.status = match (ended.until, &ended.error) {
                 (Some(_), _) => "waiting",
                 (None, Some(_)) => "failed",
                 (None, None) => "succeeded",
