@@ -36,10 +36,10 @@ pub struct Outcome {
     pub attempts: u32,
     /// `result`; null when it did not come to one.
     pub result: Option<ValueRef>,
-    /// `error`, unless it succeeded.
-    pub error: Option<ValueRef>,
+    /// `error`, unless it succeeded. Boxed, as `item_errors` is: most tasks have neither, and loops write many.
+    pub error: Option<Box<ValueRef>>,
     /// `item_errors` of a task with items.
-    pub item_errors: Option<ValueRef>,
+    pub item_errors: Option<Box<ValueRef>>,
 }
 
 impl Outcome {
@@ -48,8 +48,8 @@ impl Outcome {
         let whole = |json: Result<Json, _>| Some(ValueRef::Inline(json.expect("a text and a number are JSON")));
         let fields = [
             ("attempts", whole(Json::of(&self.attempts))),
-            ("error", self.error.clone()),
-            ("item_errors", self.item_errors.clone()),
+            ("error", self.error.as_deref().cloned()),
+            ("item_errors", self.item_errors.as_deref().cloned()),
             ("result", Some(self.result.clone().unwrap_or_else(ValueRef::null))),
             ("status", whole(Json::of(self.status.as_str()))),
         ];
@@ -57,7 +57,11 @@ impl Outcome {
     }
 
     fn bytes(&self) -> u64 {
-        [&self.result, &self.error, &self.item_errors].into_iter().flatten().map(ValueRef::bytes).sum()
+        [self.result.as_ref(), self.error.as_deref(), self.item_errors.as_deref()]
+            .into_iter()
+            .flatten()
+            .map(ValueRef::bytes)
+            .sum()
     }
 }
 
@@ -112,8 +116,8 @@ impl Context {
         };
         match field {
             "result" => outcome.result = Some(value.clone()),
-            "error" => outcome.error = Some(value.clone()),
-            "item_errors" => outcome.item_errors = Some(value.clone()),
+            "error" => outcome.error = Some(Box::new(value.clone())),
+            "item_errors" => outcome.item_errors = Some(Box::new(value.clone())),
             "status" => outcome.status = inline(value).and_then(|json| json.parse().ok()).unwrap_or(outcome.status),
             "attempts" => outcome.attempts = inline(value).and_then(|json| json.parse().ok()).unwrap_or(1),
             _ => return,
@@ -222,7 +226,7 @@ mod tests {
 
     fn outcome(error: Option<u32>) -> Outcome {
         let status = if error.is_some() { Status::Failed } else { Status::Succeeded };
-        let error = error.map(|n| number(n).as_ref().clone());
+        let error = error.map(|n| Box::new(number(n).as_ref().clone()));
         Outcome { status, attempts: 1, result: None, error, item_errors: None }
     }
 

@@ -163,7 +163,7 @@ impl Run {
     /// Applies a fact about the live task `instance`.
     fn evolve_task(&mut self, spec: &Workflow, fact: &Fact, instance: Instance) {
         match &fact.what {
-            What::Prepared { prepared, .. } => self.live_mut(instance).prepared = Some(prepared.clone()),
+            What::Prepared { prepared, .. } => self.live_mut(instance).prepared = Some(Box::new(prepared.clone())),
             What::Entered { stage, .. } => self.enter(spec, instance, *stage),
             What::Released { .. } => self.release(instance),
             What::Received { .. } => self.receive(spec, instance),
@@ -382,20 +382,21 @@ impl Run {
         let mut live = self.remove(spec, ended.instance).expect("a task ends once, while it lives");
         let (task, attempts) = (live.task, live.attempt);
         let mut context = std::mem::take(&mut live.context);
-        let fan = live.into_fan_out();
+        let fan = live.take_fan_out();
         let counts = fan.as_deref().map(FanOut::counts);
         let (result, item_errors) = match fan {
             Some(fan) => {
                 let (result, errors) = fan.into_results();
-                (Some(result), Some(errors))
+                (Some(result), Some(Box::new(errors)))
             }
             // Where the list could not be made no item failed.
             None if spec.task(task).items.is_some() => {
-                (ended.result.clone(), Some(ValueRef::Inline(json_of::<[(); 0]>(&[]))))
+                (ended.result.clone(), Some(Box::new(ValueRef::Inline(json_of::<[(); 0]>(&[])))))
             }
             None => (ended.result.clone(), None),
         };
-        let outcome = Outcome { status: ended.status, attempts, result, error: ended.error.clone(), item_errors };
+        let error = ended.error.clone().map(Box::new);
+        let outcome = Outcome { status: ended.status, attempts, result, error, item_errors };
         let write = self.write();
         context.end(&spec.task(task).name, write, outcome);
         for (name, value) in &ended.published {

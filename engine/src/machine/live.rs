@@ -31,7 +31,7 @@ pub struct Live {
     /// The claim that was granted for the work that is out, where it may be begun once only.
     pub(super) claim: Option<String>,
     /// What a worker has evaluated before it was sent or waited.
-    pub(super) prepared: Option<TaskPrepared>,
+    pub(super) prepared: Option<Box<TaskPrepared>>,
     pub(super) at: At,
 }
 
@@ -110,8 +110,8 @@ impl Live {
     }
 
     /// The task's fan-out, when it ends.
-    pub(super) fn into_fan_out(self) -> Option<Box<FanOut>> {
-        match self.at {
+    pub(super) fn take_fan_out(&mut self) -> Option<Box<FanOut>> {
+        match std::mem::replace(&mut self.at, At::Passing) {
             At::Items(fan) => Some(fan),
             At::Settling(settling) => settling.items,
             At::Preparing

@@ -12,13 +12,13 @@ const CASES: u32 = 2_500;
 
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    let failure_persistence = Some(Box::new(FileFailurePersistence::SourceParallel("proptest-regressions")) as Box<_>);
-    ProptestConfig {
-        cases: asked.unwrap_or(CASES),
-        failure_persistence,
-        source_file: Some(file!()),
-        ..ProptestConfig::default()
-    }
+    let usual = ProptestConfig::default();
+    // There is none when `PROPTEST_DISABLE_FAILURE_PERSISTENCE` is set.
+    let failure_persistence = usual
+        .failure_persistence
+        .as_ref()
+        .map(|_| Box::new(FileFailurePersistence::SourceParallel("proptest-regressions")) as Box<_>);
+    ProptestConfig { cases: asked.unwrap_or(CASES), failure_persistence, source_file: Some(file!()), ..usual }
 }
 
 /// The number that all the randomness of one run comes from: that of `LEVERET_LAWS_SEED`, to have the same run again,
