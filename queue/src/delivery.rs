@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Properties, amqp, memory};
+use crate::{Properties, amqp, memory, parts::Whole};
 
 /// One received message. It is settled by [`ack`](Self::ack), [`give_back`](Self::give_back) or
 /// [`reject`](Self::reject); dropping it gives it back. None of them waits: the broker answers no settlement, and one
@@ -46,25 +46,20 @@ impl Delivery {
     /// delivers it again, whatever is done here.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        match &self.ticket.held {
-            Some(Held::Amqp(channel, _)) => channel.is_open(),
-            Some(Held::Memory(receipt)) => receipt.is_live(),
-            None => false,
-        }
+        self.ticket.is_live()
     }
 }
 
 /// Acks all of them, with one message to the broker where they are the oldest of their channel.
 pub fn ack_all(deliveries: Vec<Delivery>) {
     let mut channels: BTreeMap<*const amqp::Channel, (Arc<amqp::Channel>, Vec<u64>)> = BTreeMap::new();
-    for delivery in deliveries {
-        let mut ticket = delivery.ticket;
+    for mut ticket in deliveries.into_iter().filter_map(|delivery| delivery.ticket.acked()) {
         match ticket.held.take() {
             Some(Held::Amqp(channel, tag)) => {
                 channels.entry(Arc::as_ptr(&channel)).or_insert_with(|| (channel, Vec::new())).1.push(tag);
             }
             Some(Held::Memory(receipt)) => receipt.settle(Settlement::Ack),
-            None => {}
+            Some(Held::Part(_)) | None => {}
         }
     }
     for (channel, tags) in channels.into_values() {
@@ -72,12 +67,12 @@ pub fn ack_all(deliveries: Vec<Delivery>) {
     }
 }
 
-/// What is done with a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done with a delivery, from what needs least of the broker to what needs most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Settlement {
     Ack,
-    GiveBack,
     Reject,
+    GiveBack,
 }
 
 /// The right to settle one delivery, used up by settling; dropping it gives the delivery back.
@@ -88,6 +83,7 @@ pub(crate) struct Ticket {
 enum Held {
     Amqp(Arc<amqp::Channel>, u64),
     Memory(memory::Receipt),
+    Part(Arc<Whole>),
 }
 
 impl Ticket {
@@ -99,6 +95,33 @@ impl Ticket {
         Self { held: Some(Held::Memory(receipt)) }
     }
 
+    pub(crate) fn part(whole: Arc<Whole>) -> Self {
+        Self { held: Some(Held::Part(whole)) }
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        match &self.held {
+            Some(Held::Amqp(channel, _)) => channel.is_open(),
+            Some(Held::Memory(receipt)) => receipt.is_live(),
+            Some(Held::Part(whole)) => whole.is_live(),
+            None => false,
+        }
+    }
+
+    /// What there is to ack: of a part nothing, until it is the last one.
+    fn acked(mut self) -> Option<Self> {
+        let Some(Held::Part(whole)) = &self.held else { return Some(self) };
+        let whole = whole.clone();
+        self.held = None;
+        match whole.part(Settlement::Ack)? {
+            (ticket, Settlement::Ack) => Some(ticket),
+            (ticket, other) => {
+                ticket.settle(other);
+                None
+            }
+        }
+    }
+
     fn settle(mut self, settlement: Settlement) {
         self.settle_once(settlement);
     }
@@ -107,6 +130,11 @@ impl Ticket {
         match self.held.take() {
             Some(Held::Amqp(channel, tag)) => channel.settle(tag, settlement),
             Some(Held::Memory(receipt)) => receipt.settle(settlement),
+            Some(Held::Part(whole)) => {
+                if let Some((ticket, settlement)) = whole.part(settlement) {
+                    ticket.settle(settlement);
+                }
+            }
             None => {}
         }
     }
@@ -123,6 +151,7 @@ impl fmt::Debug for Ticket {
         match &self.held {
             Some(Held::Amqp(_, tag)) => write!(f, "amqp tag {tag}"),
             Some(Held::Memory(_)) => f.write_str("memory"),
+            Some(Held::Part(_)) => f.write_str("part"),
             None => f.write_str("settled"),
         }
     }

@@ -1,5 +1,7 @@
 //! The closed set of carriers: what every other crate holds.
 
+use std::collections::VecDeque;
+
 use proto::topology::Topology;
 use tokio::sync::watch;
 
@@ -117,15 +119,15 @@ impl Queue {
         verdicts
     }
 
-    /// Begins to consume. At most `prefetch` deliveries are unsettled at a time (at least 1; quorum queues cap it at
-    /// 2,000).
+    /// Begins to consume. At most `prefetch` messages are unsettled at a time (at least 1; quorum queues cap it at
+    /// 2,000); each is one delivery, unless it is [`Content::JsonLines`](crate::Content::JsonLines).
     ///
     /// # Errors
     /// [`Error::Missing`] when the queue is absent, [`Error::Disconnected`] may be tried again.
     pub async fn consume(&self, source: Source, prefetch: u16) -> Result<Consumer, Error> {
         match self {
-            Self::Amqp(queue) => Ok(Consumer::Amqp(queue.consume(source, prefetch).await?)),
-            Self::Memory(queue) => Ok(Consumer::Memory(queue.consume(&source, prefetch)?)),
+            Self::Amqp(queue) => Ok(Consumer::of(Carrier::Amqp(queue.consume(source, prefetch).await?))),
+            Self::Memory(queue) => Ok(Consumer::of(Carrier::Memory(queue.consume(&source, prefetch)?))),
         }
     }
 
@@ -150,36 +152,77 @@ impl Queue {
 
 /// A stream of deliveries that survives reconnects. Dropping it stops it in the background.
 #[derive(Debug)]
-pub enum Consumer {
-    /// From RabbitMQ.
+pub struct Consumer {
+    carrier: Carrier,
+    /// Those that came with the message before, and were not received yet.
+    parts: VecDeque<Delivery>,
+}
+
+/// Where messages come from.
+#[derive(Debug)]
+enum Carrier {
+    /// RabbitMQ.
     Amqp(amqp::Consumer),
-    /// From the twin.
+    /// The twin.
     Memory(memory::Consumer),
 }
 
 impl Consumer {
+    fn of(carrier: Carrier) -> Self {
+        Self { carrier, parts: VecDeque::new() }
+    }
+
     /// The next delivery; `None` only after [`Queue::close`]. Cancel safe.
     pub async fn recv(&mut self) -> Option<Delivery> {
-        match self {
-            Self::Amqp(consumer) => consumer.recv().await,
-            Self::Memory(consumer) => consumer.recv().await,
+        loop {
+            if let Some(part) = self.next_part() {
+                return Some(part);
+            }
+            let message = match &mut self.carrier {
+                Carrier::Amqp(consumer) => consumer.recv().await,
+                Carrier::Memory(consumer) => consumer.recv().await,
+            };
+            match message? {
+                message if message.has_parts() => self.parts.extend(message.parts()),
+                message => return Some(message),
+            }
         }
     }
 
     /// A delivery that is here already, without waiting.
     pub fn try_recv(&mut self) -> Option<Delivery> {
-        match self {
-            Self::Amqp(consumer) => consumer.try_recv(),
-            Self::Memory(consumer) => consumer.try_recv(),
+        loop {
+            if let Some(part) = self.next_part() {
+                return Some(part);
+            }
+            let message = match &mut self.carrier {
+                Carrier::Amqp(consumer) => consumer.try_recv(),
+                Carrier::Memory(consumer) => consumer.try_recv(),
+            };
+            match message? {
+                message if message.has_parts() => self.parts.extend(message.parts()),
+                message => return Some(message),
+            }
         }
+    }
+
+    /// Parts of a message whose connection has gone meanwhile are skipped: they come again.
+    fn next_part(&mut self) -> Option<Delivery> {
+        while let Some(part) = self.parts.pop_front() {
+            if part.is_live() {
+                return Some(part);
+            }
+        }
+        None
     }
 
     /// Takes no more: what was not received yet goes back to the broker at once, while deliveries in hand can still be
     /// settled.
     pub async fn stop(self) {
-        match self {
-            Self::Amqp(consumer) => consumer.stop().await,
-            Self::Memory(consumer) => consumer.stop(),
+        drop(self.parts);
+        match self.carrier {
+            Carrier::Amqp(consumer) => consumer.stop().await,
+            Carrier::Memory(consumer) => consumer.stop(),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! handle stays the same: connections, channels, declared queues and consumers are made anew behind it.
 //!
 //! Parts in reading order: `message` is what goes out and what comes in, `declare` says which exchanges and queues
-//! Leveret has and how they are shaped, `delivery` settles what was received, `handle` is the closed set of
+//! Leveret has and how they are shaped, `delivery` settles what was received, `parts` takes messages apart that
+//! travelled as one, `handle` is the closed set of
 //! carriers, [`amqp`] is the real one and [`memory`] its twin. `tests/queue` runs every case on both.
 
 pub mod amqp;
@@ -14,12 +15,13 @@ mod error;
 mod handle;
 pub mod memory;
 mod message;
+mod parts;
 
 pub use declare::{Declared, Source};
 pub use delivery::{Delivery, ack_all};
 pub use error::{Error, PublishError};
 pub use handle::{Consumer, Queue, State};
-pub use message::{Death, Properties, Publication, Routing};
+pub use message::{Content, Death, Properties, Publication, Routing};
 
 /// The log directive that every process must set: lapin writes the whole body of a returned message at WARN, and
 /// bodies hold user data.

@@ -26,6 +26,26 @@ pub enum Routing {
     BestEffort,
 }
 
+/// What a body is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Content {
+    /// One JSON text.
+    #[default]
+    Json,
+    /// JSON texts, one in each line. A consumer gets each as a delivery of its own.
+    JsonLines,
+}
+
+impl Content {
+    /// The AMQP `content_type`.
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::JsonLines => "application/x-ndjson",
+        }
+    }
+}
+
 /// One message to publish. All are persistent; in a queue that is not durable the broker keeps them in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
@@ -35,6 +55,8 @@ pub struct Publication {
     pub routing_key: String,
     /// The body, up to [`MESSAGE_BYTES_MAX`].
     pub body: Bytes,
+    /// What the body is made of.
+    pub content: Content,
     /// Stays the same when the message is sent again. A mandatory message without one is given one, because that
     /// is how a returned message is told from its neighbours.
     pub message_id: Option<String>,
@@ -57,6 +79,7 @@ impl Publication {
             exchange: exchange.into(),
             routing_key: routing_key.into(),
             body: body.into(),
+            content: Content::Json,
             message_id: None,
             kind: None,
             correlation_id: None,
@@ -64,6 +87,12 @@ impl Publication {
             headers: BTreeMap::new(),
             routing: Routing::Mandatory,
         }
+    }
+
+    /// Several messages for one place that travel as one: to the broker, and to those who look after it, they are. None
+    /// of the JSON texts in `bodies` may have a line break, as none has that was written without indentation.
+    pub fn lines(exchange: impl Into<String>, routing_key: impl Into<String>, bodies: &[Bytes]) -> Self {
+        Self { content: Content::JsonLines, ..Self::new(exchange, routing_key, bodies.join(&b'\n')) }
     }
 
     /// Refuses what AMQP or our limits cannot carry, and names a mandatory message that has no id.

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use proto::id::PoolName;
-use queue::{Declared, Publication, PublishError, Queue, Routing};
+use queue::{Content, Declared, Publication, PublishError, Queue, Routing};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -360,6 +360,7 @@ impl Letter {
             exchange: self.exchange,
             routing_key: self.routing_key,
             body: Bytes::from(self.body),
+            content: Content::Json,
             message_id: Some(self.key),
             kind: self.kind,
             correlation_id: self.correlation_id,

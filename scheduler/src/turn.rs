@@ -23,7 +23,7 @@ use proto::{
     time::Timestamp,
     work::WorkKey,
 };
-use queue::{Delivery, Publication, Routing};
+use queue::{Content, Delivery, Publication, Routing};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -366,6 +366,7 @@ impl Turn<'_> {
             exchange: self.desk.topology.control_exchange(),
             routing_key: String::new(),
             body: codec::encode(control).into(),
+            content: Content::Json,
             message_id: None,
             kind: Some("control".into()),
             correlation_id: None,

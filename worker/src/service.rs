@@ -17,6 +17,7 @@ use crate::{
         registry::Actions,
     },
     consume, heartbeat, http,
+    mail::Mail,
     metrics::Metrics,
     revoked::Revoked,
     running::Running,
@@ -108,6 +109,8 @@ pub struct Worker {
     station: Arc<Station>,
     http: Option<SocketAddr>,
     drain_timeout: Duration,
+    /// Nothing more will be reported.
+    reported: CancellationToken,
     /// What ends when the last delivery does.
     pools: JoinSet<()>,
     /// What goes on until the end.
@@ -141,9 +144,13 @@ impl Worker {
         let client = http_action::client(Proxy::Environment).map_err(|error| Error::Failed(error.to_string()))?;
         let values = Values::new(&server_url, token, client)?;
         let slots = slots.max(1);
+        let kill = CancellationToken::new();
+        let reported = CancellationToken::new();
+        let (mail, carrying) = Mail::new(queue.clone(), topology.clone(), kill.clone(), reported.clone());
         let station = Arc::new(Station {
             id,
             queue,
+            mail,
             topology,
             snapshots: Snapshots::new(values, cache_bytes, metrics.clone()),
             actions,
@@ -155,11 +162,15 @@ impl Worker {
             running: Running::default(),
             slots: Arc::new(Semaphore::new(slots as usize)),
             stop: CancellationToken::new(),
-            kill: CancellationToken::new(),
+            kill,
             default_timeout: DEFAULT_TIMEOUT,
             template_timeout,
         });
         let mut others = JoinSet::new();
+        others.spawn(async move {
+            carrying.await;
+            Ok(())
+        });
         let http = match http {
             None => None,
             Some(addr) => Some(serve(&mut others, addr, &station, slots).await?),
@@ -183,7 +194,7 @@ impl Worker {
             Ok(())
         });
         tracing::info!(id = %station.id, slots, "worker started");
-        Ok(Self { station, http, drain_timeout, pools: consuming, others })
+        Ok(Self { station, http, drain_timeout, reported, pools: consuming, others })
     }
 
     /// Where health and metrics are served.
@@ -229,6 +240,7 @@ impl Worker {
                 tracing::warn!("something did not let itself be killed");
             }
         }
+        self.reported.cancel();
         let mut outcome = Ok(());
         let all = async {
             while let Some(joined) = self.others.join_next().await {

@@ -11,23 +11,26 @@ use proto::{
     topology::Topology,
     work::WorkKey,
 };
-use queue::{Publication, PublishError, Queue};
+use queue::{PublishError, Queue};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    action::registry::Actions, claim::Claims, metrics::Metrics, revoked::Revoked, running::Running, secrets::Secrets,
+    action::registry::Actions,
+    claim::Claims,
+    mail::{self, Mail},
+    metrics::Metrics,
+    revoked::Revoked,
+    running::Running,
+    secrets::Secrets,
     snapshots::Snapshots,
 };
-
-/// Pauses before an outcome is published again.
-const RETRY_MIN: Duration = Duration::from_millis(50);
-const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// A worker's shared parts.
 pub(crate) struct Station {
     pub id: WorkerId,
     pub queue: Queue,
+    pub mail: Mail,
     pub topology: Topology,
     pub snapshots: Snapshots,
     pub actions: Actions,
@@ -56,32 +59,12 @@ impl Station {
     pub(crate) async fn send(&self, shard: Shard, key: &WorkKey, part: u32, report: Report) -> Result<(), Killed> {
         let outcome = Outcome { schema: SCHEMA, key: key.clone(), worker: self.id.clone(), report };
         let body = Bytes::from(codec::encode(&FromWorker::Outcome(Box::new(outcome))));
-        let message_id = format!("{key}.{part}");
-        let mut pause = RETRY_MIN;
-        loop {
-            let published = self.publish(shard, Some(message_id.clone()), body.clone()).await;
-            match published {
-                Ok(()) => return Ok(()),
-                Err(error @ PublishError::TooLarge { .. }) => {
-                    tracing::error!(%key, %error, "an outcome does not fit into a message");
-                    return Err(Killed);
-                }
-                Err(error) => tracing::warn!(%key, %error, "outcome not published, trying again"),
-            }
-            tokio::select! {
-                () = self.kill.cancelled() => return Err(Killed),
-                () = tokio::time::sleep(pause) => {}
-            }
-            pause = (pause * 2).min(RETRY_MAX);
-        }
+        self.mail.send(shard, format!("{key}.{part}"), body).await
     }
 
     /// Publishes one message to the shard's outcomes queue.
     pub(crate) async fn publish(&self, shard: Shard, id: Option<String>, body: Bytes) -> Result<(), PublishError> {
-        let mut publication = Publication::new(self.topology.outcomes_exchange(), shard.to_string(), body);
-        publication.message_id = id;
-        publication.kind = Some("outcome".into());
-        self.queue.publish(publication).await
+        self.queue.publish(mail::publication(&self.topology, shard, id, body)).await
     }
 }
 

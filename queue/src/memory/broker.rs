@@ -131,8 +131,18 @@ impl World {
     }
 
     pub(super) fn publish(&mut self, publication: Publication) -> Result<(), PublishError> {
-        let Publication { exchange, routing_key, body, message_id, kind, correlation_id, reply_to, headers, routing } =
-            publication;
+        let Publication {
+            exchange,
+            routing_key,
+            body,
+            content,
+            message_id,
+            kind,
+            correlation_id,
+            reply_to,
+            headers,
+            routing,
+        } = publication;
         let targets = self.routes.targets(&exchange, &routing_key, |queue| self.queues.contains_key(queue));
         let lost = targets.is_empty() && routing == Routing::Mandatory;
         if lost || !self.routes.knows(&exchange) {
@@ -146,7 +156,7 @@ impl World {
             kind,
             reply_to,
             correlation_id,
-            content_type: Some("application/json".to_owned()),
+            content_type: Some(content.media_type().to_owned()),
             traceparent: headers.get("traceparent").cloned(),
             headers,
             death: None,

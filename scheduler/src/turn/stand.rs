@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use engine::machine::Run;
 use proto::{id::RunId, job::Answer, topology::Topology};
-use queue::{Publication, Routing};
+use queue::{Content, Publication, Routing};
 
 use super::{Error, Own, Source, Turn};
 use crate::{
@@ -160,6 +160,7 @@ pub(crate) fn ready_envelope(ready: dispatch::Ready, topology: &Topology) -> Env
         exchange: topology.work_exchange(),
         routing_key: ready.pool.to_string(),
         body: ready.body,
+        content: Content::Json,
         message_id: Some(key.clone()),
         kind: Some(ready.key.phase.as_str().into()),
         correlation_id: None,

@@ -241,9 +241,14 @@ impl Site {
         within(self.http.get(self.url(&path)).send()).await.unwrap()
     }
 
-    /// The run once it has ended, as its events' last says.
+    /// The run once it has ended, as its events' last says. A scheduler that was only just started says that it cannot
+    /// tell yet.
     pub async fn ended(&self, run: &str) -> Value {
-        within(last_of(&mut self.follow(run).await)).await
+        let events = eventually(async || {
+            let events = self.follow(run).await;
+            (events.status() != reqwest::StatusCode::SERVICE_UNAVAILABLE).then_some(events)
+        });
+        within(last_of(&mut events.await)).await
     }
 
     pub async fn show(&self, run: &str) -> Value {
@@ -268,7 +273,7 @@ async fn last_of(events: &mut reqwest::Response) -> Value {
     while let Some(chunk) = events.chunk().await.unwrap() {
         text.push_str(std::str::from_utf8(&chunk).unwrap());
     }
-    views(&text).pop().unwrap()
+    views(&text).pop().unwrap_or_else(|| panic!("no view in {text:?} of {}", events.status()))
 }
 
 /// The views in the text of a stream of events.

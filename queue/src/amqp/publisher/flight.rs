@@ -140,8 +140,9 @@ impl<'a> Flight<'a> {
 
 async fn send(channel: &lapin::Channel, publication: &Publication) -> lapin::Result<lapin::PublisherConfirm> {
     let options = BasicPublishOptions { mandatory: publication.routing == Routing::Mandatory, immediate: false };
-    let mut properties =
-        BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(PERSISTENT);
+    let mut properties = BasicProperties::default()
+        .with_content_type(publication.content.media_type().into())
+        .with_delivery_mode(PERSISTENT);
     if let Some(id) = &publication.message_id {
         properties = properties.with_message_id(short(id));
     }
