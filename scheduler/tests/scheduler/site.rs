@@ -241,12 +241,11 @@ impl Site {
         within(self.http.get(self.url(&path)).send()).await.unwrap()
     }
 
-    /// The run once it has ended, as its events' last says. A scheduler that was only just started says that it cannot
-    /// tell yet.
+    /// The run once it has ended, as its events' last says. A scheduler that was only just started does not know it yet.
     pub async fn ended(&self, run: &str) -> Value {
         let events = eventually(async || {
             let events = self.follow(run).await;
-            (events.status() != reqwest::StatusCode::SERVICE_UNAVAILABLE).then_some(events)
+            events.status().is_success().then_some(events)
         });
         within(last_of(&mut events.await)).await
     }
