@@ -78,7 +78,8 @@ CONF
 start() {
   for _ in 1 2 3; do
     configure
-    setsid "$bin/rabbitmq-server" > "$dir/log/stdout" 2> "$dir/log/stderr" < /dev/null &
+    # In its folder, since what Mnesia dumps when it is stopped too early goes where the server was started.
+    (cd "$dir" && exec setsid "$bin/rabbitmq-server" > "$dir/log/stdout" 2> "$dir/log/stderr" < /dev/null) &
     local server=$!
     while kill -0 "$server" 2>/dev/null; do
       (exec 3<>"/dev/tcp/127.0.0.1/$RABBITMQ_NODE_PORT") 2>/dev/null && break
