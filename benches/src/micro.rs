@@ -134,6 +134,7 @@ fn what(id: &str) -> String {
     };
     let last = parts.last().copied().unwrap_or_default();
     match parts[0] {
+        "clone" if last == "bare" => "clone of an `Arc` of a number".to_owned(),
         "clone" => format!("clone of a context (`Snapshot`) with {}", results(last)),
         "scope" => format!("clone of a worker's `Scope` over {}, without an item", results(last)),
         "variables" => {

@@ -123,7 +123,7 @@ impl Queue {
         topology::remove(&link, &shared.settings, parts).await
     }
 
-    pub(crate) async fn publish_all(&self, publications: Vec<Publication>) -> Vec<Result<(), PublishError>> {
+    pub(crate) async fn publish_all(&self, publications: Vec<Arc<Publication>>) -> Vec<Result<(), PublishError>> {
         self.inner.publisher.publish_all(publications).await
     }
 

@@ -1,6 +1,6 @@
 //! The closed set of carriers: what every other crate holds.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use proto::topology::Topology;
 use tokio::sync::watch;
@@ -83,13 +83,13 @@ impl Queue {
     /// # Errors
     /// See [`PublishError`]. After all but `Unroutable` and `TooLarge` the message may have arrived all the same.
     pub async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
-        let publication = publication.checked()?;
+        let publication = Arc::new(publication).checked()?;
         match self {
             Self::Amqp(queue) => {
                 let verdicts = queue.publish_all(vec![publication]).await;
                 verdicts.into_iter().next().expect("each message has a verdict")
             }
-            Self::Memory(queue) => queue.publish(publication),
+            Self::Memory(queue) => queue.publish(Arc::unwrap_or_clone(publication)),
         }
     }
 
@@ -98,7 +98,7 @@ impl Queue {
     /// than the window holds go one part after the other.
     ///
     /// Errors are as those of [`Queue::publish`].
-    pub async fn publish_all(&self, publications: Vec<Publication>) -> Vec<Result<(), PublishError>> {
+    pub async fn publish_all(&self, publications: Vec<Arc<Publication>>) -> Vec<Result<(), PublishError>> {
         let mut verdicts = Vec::with_capacity(publications.len());
         let mut sound = Vec::with_capacity(publications.len());
         for publication in publications {
@@ -112,7 +112,9 @@ impl Queue {
         }
         let published = match self {
             Self::Amqp(queue) => queue.publish_all(sound).await,
-            Self::Memory(queue) => sound.into_iter().map(|publication| queue.publish(publication)).collect(),
+            Self::Memory(queue) => {
+                sound.into_iter().map(|publication| queue.publish(Arc::unwrap_or_clone(publication))).collect()
+            }
         };
         let places = verdicts.iter_mut().filter(|verdict| verdict.is_ok());
         places.zip(published).for_each(|(place, verdict)| *place = verdict);

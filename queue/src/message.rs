@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
-        LazyLock,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -95,8 +95,16 @@ impl Publication {
         Self { content: Content::JsonLines, ..Self::new(exchange, routing_key, bodies.join(&b'\n')) }
     }
 
-    /// Refuses what AMQP or our limits cannot carry, and names a mandatory message that has no id.
-    pub(crate) fn checked(mut self) -> Result<Self, PublishError> {
+    /// The same, if AMQP and our limits can carry it; a mandatory message without an id is given one.
+    pub(crate) fn checked(mut self: Arc<Self>) -> Result<Arc<Self>, PublishError> {
+        self.check()?;
+        if self.routing == Routing::Mandatory && self.message_id.is_none() {
+            Arc::make_mut(&mut self).message_id = Some(fresh_id());
+        }
+        Ok(self)
+    }
+
+    fn check(&self) -> Result<(), PublishError> {
         if self.body.len() > MESSAGE_BYTES_MAX {
             return Err(PublishError::TooLarge { what: "body", bytes: self.body.len(), bytes_max: MESSAGE_BYTES_MAX });
         }
@@ -114,10 +122,7 @@ impl Publication {
                 return Err(PublishError::TooLarge { what, bytes, bytes_max: NAME_BYTES_MAX });
             }
         }
-        if self.routing == Routing::Mandatory && self.message_id.is_none() {
-            self.message_id = Some(fresh_id());
-        }
-        Ok(self)
+        Ok(())
     }
 }
 
@@ -179,13 +184,16 @@ mod tests {
             Publication { headers: [(long, String::new())].into(), ..Publication::new("", "", "") },
             Publication::new("", "", vec![0; MESSAGE_BYTES_MAX + 1]),
         ] {
-            assert!(matches!(wrong.checked(), Err(PublishError::TooLarge { .. })));
+            assert!(matches!(Arc::new(wrong).checked(), Err(PublishError::TooLarge { .. })));
         }
     }
 
     #[test]
     fn only_a_mandatory_message_is_given_an_id() {
-        let named = |routing| Publication { routing, ..Publication::new("", "", "") }.checked().expect("small");
+        let named = |routing| {
+            let publication = Publication { routing, ..Publication::new("", "", "") };
+            Arc::new(publication).checked().expect("small")
+        };
         let (one, two) = (named(Routing::Mandatory), named(Routing::Mandatory));
         assert!(one.message_id.is_some() && one.message_id != two.message_id);
         assert_eq!(named(Routing::BestEffort).message_id, None);

@@ -30,7 +30,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     pub row: Row,
-    pub publication: Publication,
+    pub publication: Arc<Publication>,
     /// The pool whose queue must exist for it.
     pub pool: Option<PoolName>,
     /// Events with the same routing key that happened right behind this one. When this one reaches no queue, nobody
@@ -56,7 +56,7 @@ impl Row {
     }
 
     /// The row of one more message. Before any of its messages is published, all are counted.
-    pub(crate) fn counted(&self) -> Self {
+    fn counted(&self) -> Self {
         if let Some(stored) = &self.0 {
             stored.left.fetch_add(1, Ordering::Relaxed);
         }
@@ -196,7 +196,7 @@ fn line_up(envelopes: impl IntoIterator<Item = Envelope>) -> Vec<Envelope> {
         match first_of.entry(envelope.publication.routing_key.clone()) {
             hash_map::Entry::Occupied(first) => {
                 let first = &mut lined_up[*first.get()];
-                first.publication.routing = Routing::Mandatory;
+                Arc::make_mut(&mut first.publication).routing = Routing::Mandatory;
                 first.followers.push(envelope);
             }
             hash_map::Entry::Vacant(entry) => {
@@ -209,6 +209,11 @@ fn line_up(envelopes: impl IntoIterator<Item = Envelope>) -> Vec<Envelope> {
 }
 
 impl Envelope {
+    /// One more message of `row`.
+    pub(crate) fn new(row: &Row, publication: Publication, pool: Option<PoolName>) -> Self {
+        Self { row: row.counted(), publication: Arc::new(publication), pool, followers: Vec::new() }
+    }
+
     fn is_event(&self) -> bool {
         self.publication.kind.as_deref() == Some(EVENT)
     }
@@ -368,7 +373,7 @@ impl Letter {
             headers: self.headers,
             routing: Routing::BestEffort,
         };
-        Envelope { row: row.counted(), publication, pool: None, followers: Vec::new() }
+        Envelope::new(row, publication, None)
     }
 }
 
@@ -387,7 +392,7 @@ mod tests {
             publication.message_id = Some(format!("{run}/{key}"));
             publication.kind = Some(EVENT.to_owned());
             publication.routing = Routing::BestEffort;
-            Envelope { row: row.counted(), publication, pool: None, followers: Vec::new() }
+            Envelope::new(&row, publication, None)
         };
         (0..3).flat_map(|run| [event(run, "0"), event(run, "7")]).collect()
     }
@@ -433,7 +438,9 @@ mod tests {
         let one = r#"{"exchange":"","routing_key":"q","kind":"accepted","correlation_id":null,"body":"{}"}"#;
         let ids = |body: &str| {
             let letters = letters_of("r/accepted", body.as_bytes());
-            letters.map(|letters| letters.into_iter().map(|letter| letter.publication.message_id).collect::<Vec<_>>())
+            letters.map(|letters| {
+                letters.into_iter().map(|letter| letter.publication.message_id.clone()).collect::<Vec<_>>()
+            })
         };
         assert_eq!(ids(one), Some(vec![Some("r/accepted".to_owned())]));
         let keyed = one.replacen('{', r#"{"key":"r/x","#, 1);

@@ -374,7 +374,7 @@ impl Turn<'_> {
             headers: Default::default(),
             routing: Routing::BestEffort,
         };
-        self.envelopes.push(Envelope { row: Row::default(), publication, pool: None, followers: Vec::new() });
+        self.envelopes.push(Envelope::new(&Row::default(), publication, None));
     }
 }
 

@@ -80,6 +80,9 @@ fn slow(criterion: &mut Criterion) -> Group<'_> {
 
 /// Clones of contexts that hold more and more.
 fn clones(criterion: &mut Criterion) {
+    // The least that sharing anything between threads can cost.
+    let bare = Arc::new(0_u64);
+    group(criterion).bench_function("clone.arc.bare", |bench| bench.iter(|| black_box(&bare).clone()));
     for results in [0, 10, 50, 100, 500] {
         clone_each(criterion, "clone", results, &Payload::of_results(results));
     }

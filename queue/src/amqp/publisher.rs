@@ -37,7 +37,7 @@ pub(super) struct Publisher {
 
 /// Messages on their way together, with their share of the window.
 struct Request {
-    publications: Vec<Publication>,
+    publications: Vec<Arc<Publication>>,
     /// What became of each.
     answer: oneshot::Sender<Vec<Result<(), PublishError>>>,
     share: (OwnedSemaphorePermit, OwnedSemaphorePermit),
@@ -63,7 +63,7 @@ pub(super) fn channel(shared: Arc<Shared>) -> (Publisher, impl Future<Output = (
 
 impl Publisher {
     /// What became of each of `publications`, as many as fit into the window at a time.
-    pub(super) async fn publish_all(&self, publications: Vec<Publication>) -> Vec<Result<(), PublishError>> {
+    pub(super) async fn publish_all(&self, publications: Vec<Arc<Publication>>) -> Vec<Result<(), PublishError>> {
         let mut verdicts = Vec::with_capacity(publications.len());
         let mut rest = publications.into_iter().peekable();
         while rest.peek().is_some() {
@@ -81,7 +81,7 @@ impl Publisher {
         verdicts
     }
 
-    async fn publish_part(&self, part: Vec<Publication>, bytes: usize) -> Vec<Result<(), PublishError>> {
+    async fn publish_part(&self, part: Vec<Arc<Publication>>, bytes: usize) -> Vec<Result<(), PublishError>> {
         let count = part.len();
         let deadline = Instant::now() + self.shared.settings.confirm_timeout;
         let error = match timeout_at(deadline, self.deliver(part, bytes)).await {
@@ -94,7 +94,7 @@ impl Publisher {
     }
 
     /// `None` when nobody publishes any more.
-    async fn deliver(&self, part: Vec<Publication>, bytes: usize) -> Option<Vec<Result<(), PublishError>>> {
+    async fn deliver(&self, part: Vec<Arc<Publication>>, bytes: usize) -> Option<Vec<Result<(), PublishError>>> {
         if self.shared.closing.is_cancelled() {
             return None;
         }

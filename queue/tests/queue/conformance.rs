@@ -1,6 +1,6 @@
 //! What both carriers do alike. Every case runs on each.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::{FutureExt, StreamExt, future::join_all, stream};
 use leveret_queue::{Declared, Error, Publication, PublishError, Queue, Routing, Source, ack_all};
@@ -138,7 +138,7 @@ mod cases {
             8 => Publication::new(exchange.clone(), shard.to_string(), vec![b'x'; MESSAGE_BYTES_MAX + 1]),
             _ => Publication::new(exchange.clone(), shard.to_string(), number.to_string()),
         };
-        let verdicts = within(queue.publish_all((0..count).map(publication).collect())).await;
+        let verdicts = within(queue.publish_all((0..count).map(publication).map(Arc::new).collect())).await;
         assert_eq!(verdicts.len(), count);
         for (number, verdict) in verdicts.iter().enumerate() {
             match number % 100 {

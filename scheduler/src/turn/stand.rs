@@ -168,5 +168,5 @@ pub(crate) fn ready_envelope(ready: dispatch::Ready, topology: &Topology) -> Env
         headers: Default::default(),
         routing: Routing::Mandatory,
     };
-    Envelope { row: Row::of(key).counted(), publication, pool: Some(ready.pool), followers: Vec::new() }
+    Envelope::new(&Row::of(key), publication, Some(ready.pool))
 }

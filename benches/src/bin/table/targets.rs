@@ -97,7 +97,7 @@ fn clone(inputs: &Inputs) -> Result<Finding, String> {
     Ok(Finding {
         measured: nanos(slowest),
         ratio: format!("slowest size {} × the fastest", short(flat)),
-        beside: ranged(inputs, "clone.seed.", &CLONES),
+        beside: format!("{}; {}", ranged(inputs, "clone.arc.", &["bare"]), ranged(inputs, "clone.seed.", &CLONES)),
         met: slowest.median <= 15.0 && flat <= FLAT,
     })
 }

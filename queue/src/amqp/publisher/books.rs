@@ -59,7 +59,7 @@ impl Books {
         self.next += count as u64;
         let verdicts = vec![Err(PublishError::Disconnected); count];
         self.requests.insert(first, Open { answer, _share: share, verdicts, waiting: count });
-        let numbered: Vec<_> = (first..).zip(publications.into_iter().map(Arc::new)).collect();
+        let numbered: Vec<_> = (first..).zip(publications).collect();
         self.waiting.extend(numbered.iter().map(|(seq, publication)| {
             let publication = publication.clone();
             (*seq, Waiting { publication, sent, first })
@@ -198,7 +198,7 @@ mod tests {
         let share = || window.clone().try_acquire_owned().expect("room");
         let mut publication = Publication::new("e", "k", "");
         publication.message_id = Some(id.to_owned());
-        books.open(Request { publications: vec![publication], answer, share: (share(), share()) });
+        books.open(Request { publications: vec![Arc::new(publication)], answer, share: (share(), share()) });
         receiver
     }
 
@@ -247,6 +247,7 @@ mod tests {
         let share = || window.clone().try_acquire_many_owned(3).expect("room");
         let publications =
             ["a", "b", "c"].map(|id| Publication { message_id: Some(id.to_owned()), ..Publication::new("e", "k", "") });
+        let publications = publications.map(Arc::new);
         let entered = books.open(Request { publications: publications.into(), answer, share: (share(), share()) });
         assert_eq!(entered.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [0, 1, 2]);
         let mut all = [receiver];
