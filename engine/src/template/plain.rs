@@ -4,7 +4,7 @@
 //! rendering it takes. Whatever is out of the ordinary when one is evaluated, such as a name that is undefined or a list
 //! inside text, is left to Tera: then users get the same message, whichever way a template is read.
 
-use std::{cell::RefCell, fmt::Write as _, ops::Range};
+use std::{cell::RefCell, ops::Range};
 
 use proto::limits::RENDERED_BYTES_MAX;
 use tera::{
@@ -37,6 +37,9 @@ struct Path {
     root: &'static str,
     keys: Vec<String>,
 }
+
+/// Entries of a map through which looking is cheaper than a hash of the key.
+const SCANNED_MAX: usize = 12;
 
 /// Bytes that a thread keeps ready to write texts into.
 const READY_BYTES_MAX: usize = 16 * 1024;
@@ -86,8 +89,8 @@ impl Part {
                 let value = path.follow(scope)?;
                 match value.kind() {
                     ValueKind::String => text.push_str(value.as_str()?),
-                    ValueKind::U64 => write!(text, "{}", value.as_u64()?).ok()?,
-                    ValueKind::I64 => write!(text, "{}", value.as_i64()?).ok()?,
+                    ValueKind::U64 => text.push_str(itoa::Buffer::new().format(value.as_u64()?)),
+                    ValueKind::I64 => text.push_str(itoa::Buffer::new().format(value.as_i64()?)),
                     ValueKind::Bool => text.push_str(if value.as_bool()? { "true" } else { "false" }),
                     // The rest has rules of its own, or may not stand in text.
                     _ => return None,
@@ -101,8 +104,17 @@ impl Part {
 impl Path {
     fn follow<'s>(&'s self, scope: &'s Scope) -> Option<&'s Value> {
         let root = scope.get(self.root)?;
-        let found = self.keys.iter().try_fold(root, |value, key| value.as_map()?.get(&Key::Str(key)))?;
+        let found = self.keys.iter().try_fold(root, |value, key| entry(value, key))?;
         (!found.is_undefined()).then_some(found)
+    }
+}
+
+/// What the map that `value` is has at `key`. As Tera does, looks through a small map without a hash.
+fn entry<'v>(value: &'v Value, key: &'v str) -> Option<&'v Value> {
+    let map = value.as_map()?;
+    match map.len() <= SCANNED_MAX {
+        true => map.iter().find(|(known, _)| known.as_str() == Some(key)).map(|(_, value)| value),
+        false => map.get(&Key::Str(key)),
     }
 }
 
