@@ -196,11 +196,12 @@ impl Program {
                 Ok(tera::Value::from(values.collect::<Result<Vec<_>, Fault>>()?).into())
             }
             Piece::Map(pieces) => {
-                let entries = pieces.iter().map(|(key, piece)| {
+                let mut entries = Vec::with_capacity(pieces.len());
+                for (key, piece) in pieces {
                     let value = self.piece(piece, scope).map_err(|fault| fault.within(format!(".{key}")))?;
-                    Ok((key.clone(), value.into_tera()))
-                });
-                Ok(tera::Value::from(entries.collect::<Result<tera::Map, Fault>>()?).into())
+                    entries.push((key.clone(), value));
+                }
+                Ok(Value::filled(entries))
             }
         }
     }

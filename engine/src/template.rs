@@ -5,7 +5,7 @@
 //! every path that is read and note where to insert guards; [`names`] knows what may be read where; [`compile`]
 //! puts it together for one source; [`guard`] has the inserted filters, which stop undefined names and structures
 //! inside text, and hand typed values out; [`budget`] has those that bound time and size; [`filters`] are the filters for users; [`fault`] turns Tera's errors
-//! into a line for people. What is only text and paths is [`plain`], and read without Tera.
+//! into a line for people. What is only text, paths and comparisons is [`plain`], and read without Tera.
 //!
 //! Only insertions are made, never deletions, so that every position in a rewritten source can be traced back.
 

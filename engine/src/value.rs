@@ -1,6 +1,6 @@
 //! A value that templates read: JSON, shared behind `Arc`s, so that a clone costs the same whatever its size.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use proto::{
     json::{Error, Json, check},
@@ -10,44 +10,58 @@ use serde::de::Error as _;
 use tera::value::{Key, ValueKind};
 
 /// A JSON value in the form that templates work on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Value(tera::Value);
+#[derive(Clone, Debug)]
+pub struct Value(Form);
+
+#[derive(Clone, Debug)]
+enum Form {
+    Tera(tera::Value),
+    /// A map that was filled in, such as an input, sorted by key. Most become JSON and are read by no template, and
+    /// Tera's table of hashes costs more than all else about a small one.
+    Filled(Arc<[(Key<'static>, Value)]>),
+}
 
 impl Value {
     /// JSON `null`.
     #[must_use]
     pub fn null() -> Self {
-        Self(tera::Value::none())
+        tera::Value::none().into()
     }
 
     /// A boolean.
     #[must_use]
     pub fn from_bool(value: bool) -> Self {
-        Self(value.into())
+        tera::Value::from(value).into()
     }
 
     /// A text.
     #[must_use]
     pub fn from_text(text: &str) -> Self {
-        Self(text.into())
+        tera::Value::from(text).into()
     }
 
     /// A whole number.
     #[must_use]
     pub fn from_u64(number: u64) -> Self {
-        Self(number.into())
+        tera::Value::from(number).into()
     }
 
     /// A list.
     #[must_use]
     pub fn from_list(values: Vec<Value>) -> Self {
-        Self(values.into_iter().map(Value::into_tera).collect::<Vec<_>>().into())
+        tera::Value::from(values.into_iter().map(Value::into_tera).collect::<Vec<_>>()).into()
     }
 
     /// A map, in the order given.
     #[must_use]
     pub fn from_map(entries: impl IntoIterator<Item = (String, Value)>) -> Self {
-        Self(entries.into_iter().map(|(key, value)| (Key::from(key), value.0)).collect::<tera::Map>().into())
+        let entries = entries.into_iter().map(|(key, value)| (Key::from(key), value.into_tera()));
+        tera::Value::from(entries.collect::<tera::Map>()).into()
+    }
+
+    /// A map of `entries` that are sorted by key, each a text that is there once.
+    pub(crate) fn filled(entries: Vec<(Key<'static>, Value)>) -> Self {
+        Self(Form::Filled(entries.into()))
     }
 
     /// Reads JSON, without a tree of `serde_json` in between.
@@ -60,7 +74,7 @@ impl Value {
         let transcoder = serde_transcode::Transcoder::new(&mut deserializer);
         let value = tera::Value::try_from_serializable(&transcoder).map_err(serde_json::Error::custom)?;
         deserializer.end()?;
-        Ok(Self(value))
+        Ok(value.into())
     }
 
     /// Writes canonical JSON: sorted keys, numbers of at most 64 bits.
@@ -69,7 +83,7 @@ impl Value {
     /// [`Error::NumberOutOfRange`] also for a number that is not finite, [`Error::TooDeep`].
     pub fn to_json(&self) -> Result<Json, Error> {
         let mut text = Vec::new();
-        write(&self.0, 0, &mut text)?;
+        write(self, 0, &mut text)?;
         let text =
             String::from_utf8(text).expect("keys and texts are UTF-8, and so is all that is written around them");
         Ok(Json::from_canonical(text)?)
@@ -78,7 +92,7 @@ impl Value {
     /// From a tree of `serde_json`.
     #[must_use]
     pub fn from_serde(value: &serde_json::Value) -> Self {
-        Self(tera::Value::from_serializable(value))
+        tera::Value::from_serializable(value).into()
     }
 
     /// As a tree of `serde_json`.
@@ -86,66 +100,79 @@ impl Value {
     /// # Errors
     /// As [`Value::to_json`].
     pub fn to_serde(&self) -> Result<serde_json::Value, Error> {
-        tree(&self.0, 0)
+        tree(self, 0)
     }
 
     /// The boolean that it is.
     #[must_use]
     pub fn as_bool(&self) -> Option<bool> {
-        self.0.as_bool()
+        self.as_tera()?.as_bool()
     }
 
     /// The text that it is.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        self.0.as_str()
+        self.as_tera()?.as_str()
     }
 
     /// The whole number that it is; `2.0` is one too.
     #[must_use]
     pub fn as_whole(&self) -> Option<i128> {
-        let float = || self.0.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e18);
+        let number = self.as_tera()?;
+        let float = || number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 1e18);
         // Within the range just checked the conversion is exact.
         #[allow(clippy::cast_possible_truncation)]
-        self.0.as_i128().or_else(|| float().map(|float| float as i128))
+        number.as_i128().or_else(|| float().map(|float| float as i128))
     }
 
     /// The number that it is.
     #[must_use]
     pub fn as_number(&self) -> Option<f64> {
+        let number = self.as_tera()?;
         // What is rounded here are numbers of more than 53 bits.
         #[allow(clippy::cast_precision_loss)]
-        self.0.as_f64().or_else(|| self.0.as_i128().map(|number| number as f64))
+        number.as_f64().or_else(|| number.as_i128().map(|number| number as f64))
     }
 
     /// The elements of the list that it is.
     #[must_use]
     pub fn as_list(&self) -> Option<impl ExactSizeIterator<Item = Value> + '_> {
-        self.0.as_array().map(|list| list.iter().cloned().map(Value))
+        self.as_tera()?.as_array().map(|list| list.iter().cloned().map(Value::from))
     }
 
     /// The entries of the map that it is.
     #[must_use]
     pub fn as_map(&self) -> Option<impl ExactSizeIterator<Item = (String, Value)> + '_> {
-        self.0.as_map().map(|map| map.iter().map(|(key, value)| (key.to_string(), Value(value.clone()))))
+        let entries: Vec<(String, Value)> = match &self.0 {
+            Form::Tera(value) => {
+                value.as_map()?.iter().map(|(key, value)| (key.to_string(), value.clone().into())).collect()
+            }
+            Form::Filled(entries) => entries.iter().map(|(key, value)| (key.to_string(), value.clone())).collect(),
+        };
+        Some(entries.into_iter())
     }
 
     /// The value under `key` of the map that it is.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<Value> {
-        self.0.as_map()?.get(&Key::Str(key)).cloned().map(Value)
+        match &self.0 {
+            Form::Tera(value) => value.as_map()?.get(&Key::Str(key)).cloned().map(Value::from),
+            Form::Filled(entries) => {
+                entries.iter().find(|(known, _)| known.as_str() == Some(key)).map(|(_, value)| value.clone())
+            }
+        }
     }
 
     /// Whether it is `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        self.0.is_none()
+        self.as_tera().is_some_and(tera::Value::is_none)
     }
 
     /// What it is, for messages: `a list`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        kind(&self.0)
+        self.as_tera().map_or("a map", kind)
     }
 
     /// About how many bytes of memory it takes, as if it shared nothing: for budgets of caches.
@@ -153,17 +180,49 @@ impl Value {
     /// Parsed values take 7 to 9 times their JSON; `tests/heap.rs` holds this against an allocator that counts.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        heap_bytes(&self.0)
+        match &self.0 {
+            Form::Tera(value) => heap_bytes(value),
+            Form::Filled(entries) => {
+                let inside: usize = entries.iter().map(|(_, value)| value.heap_bytes()).sum();
+                block(ARC + size_of_val::<[_]>(entries)) + inside
+            }
+        }
     }
 
     pub(crate) fn into_tera(self) -> tera::Value {
-        self.0
+        match self.0 {
+            Form::Tera(value) => value,
+            Form::Filled(entries) => {
+                let entries = entries.iter().map(|(key, value)| (key.clone(), value.clone().into_tera()));
+                entries.collect::<tera::Map>().into()
+            }
+        }
+    }
+
+    /// As Tera has it, unless it is a map that was filled in.
+    fn as_tera(&self) -> Option<&tera::Value> {
+        match &self.0 {
+            Form::Tera(value) => Some(value),
+            Form::Filled(_) => None,
+        }
     }
 }
 
 impl From<tera::Value> for Value {
     fn from(value: tera::Value) -> Self {
-        Self(value)
+        Self(Form::Tera(value))
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Form::Tera(value), Form::Tera(other)) => value == other,
+            (Form::Filled(entries), Form::Filled(others)) => entries == others,
+            (Form::Tera(_), Form::Filled(_)) | (Form::Filled(_), Form::Tera(_)) => {
+                self.clone().into_tera() == other.clone().into_tera()
+            }
+        }
     }
 }
 
@@ -180,7 +239,26 @@ pub(crate) fn kind(value: &tera::Value) -> &'static str {
     }
 }
 
-fn write(value: &tera::Value, depth: usize, text: &mut Vec<u8>) -> Result<(), Error> {
+fn write(value: &Value, depth: usize, text: &mut Vec<u8>) -> Result<(), Error> {
+    let entries = match &value.0 {
+        Form::Tera(value) => return write_tera(value, depth, text),
+        Form::Filled(_) if depth > JSON_DEPTH_MAX => return Err(Error::TooDeep(JSON_DEPTH_MAX)),
+        Form::Filled(entries) => entries,
+    };
+    text.push(b'{');
+    for (index, (key, value)) in entries.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        serde_json::to_writer(&mut *text, key)?;
+        text.push(b':');
+        write(value, depth + 1, text)?;
+    }
+    text.push(b'}');
+    Ok(())
+}
+
+fn write_tera(value: &tera::Value, depth: usize, text: &mut Vec<u8>) -> Result<(), Error> {
     if depth > JSON_DEPTH_MAX {
         return Err(Error::TooDeep(JSON_DEPTH_MAX));
     }
@@ -193,7 +271,7 @@ fn write(value: &tera::Value, depth: usize, text: &mut Vec<u8>) -> Result<(), Er
                 if index > 0 {
                     text.push(b',');
                 }
-                write(element, depth + 1, text)?;
+                write_tera(element, depth + 1, text)?;
             }
             text.push(b']');
         }
@@ -220,7 +298,18 @@ fn write(value: &tera::Value, depth: usize, text: &mut Vec<u8>) -> Result<(), Er
 }
 
 /// The same as [`write`], as a tree.
-fn tree(value: &tera::Value, depth: usize) -> Result<serde_json::Value, Error> {
+fn tree(value: &Value, depth: usize) -> Result<serde_json::Value, Error> {
+    match &value.0 {
+        Form::Tera(value) => tera_tree(value, depth),
+        Form::Filled(_) if depth > JSON_DEPTH_MAX => Err(Error::TooDeep(JSON_DEPTH_MAX)),
+        Form::Filled(entries) => {
+            let entries = entries.iter().map(|(key, value)| Ok((key.to_string(), tree(value, depth + 1)?)));
+            Ok(entries.collect::<Result<serde_json::Map<_, _>, Error>>()?.into())
+        }
+    }
+}
+
+fn tera_tree(value: &tera::Value, depth: usize) -> Result<serde_json::Value, Error> {
     if depth > JSON_DEPTH_MAX {
         return Err(Error::TooDeep(JSON_DEPTH_MAX));
     }
@@ -229,11 +318,11 @@ fn tree(value: &tera::Value, depth: usize) -> Result<serde_json::Value, Error> {
         ValueKind::Bool => (value.as_bool() == Some(true)).into(),
         ValueKind::Array => {
             let elements = value.as_array().unwrap_or_default().iter();
-            elements.map(|element| tree(element, depth + 1)).collect::<Result<Vec<_>, _>>()?.into()
+            elements.map(|element| tera_tree(element, depth + 1)).collect::<Result<Vec<_>, _>>()?.into()
         }
         ValueKind::Map => {
             let entries = value.as_map().into_iter().flatten();
-            let entries = entries.map(|(key, value)| Ok((key.to_string(), tree(value, depth + 1)?)));
+            let entries = entries.map(|(key, value)| Ok((key.to_string(), tera_tree(value, depth + 1)?)));
             entries.collect::<Result<serde_json::Map<_, _>, Error>>()?.into()
         }
         ValueKind::F64 => {
@@ -255,7 +344,7 @@ fn write_map(map: &tera::Map, depth: usize, text: &mut Vec<u8>) -> Result<(), Er
         text.push(if index == 0 { b'{' } else { b',' });
         serde_json::to_writer(&mut *text, key)?;
         text.push(b':');
-        write(value, depth + 1, text)
+        write_tera(value, depth + 1, text)
     };
     let is_sorted = map.keys().all(|key| key.as_str().is_some()) && map.keys().is_sorted();
     if is_sorted {
@@ -358,7 +447,7 @@ mod tests {
 
     #[test]
     fn numbers_of_templates_are_narrowed_or_refused() {
-        let json = |value: tera::Value| Value(value).to_json();
+        let json = |value: tera::Value| Value::from(value).to_json();
         assert_eq!(json(5i128.into()).expect("fits").as_str(), "5");
         assert_eq!(json(u128::from(u64::MAX).into()).expect("fits").as_str(), "18446744073709551615");
         for value in [tera::Value::from(u128::MAX), i128::MIN.into(), f64::NAN.into(), f64::INFINITY.into()] {
@@ -369,6 +458,27 @@ mod tests {
         let keys: tera::Map =
             [(Key::I64(2), 1.into()), (Key::Bool(true), 2.into()), (Key::Str("10"), 3.into())].into_iter().collect();
         assert_eq!(json(keys.into()).expect("valid").as_str(), r#"{"10":3,"2":1,"true":2}"#);
+    }
+
+    #[test]
+    fn a_map_that_was_filled_in_is_like_any_other() {
+        let inner = vec![(Key::from("c".to_owned()), Value::null())];
+        let entries = vec![(Key::Str("a"), Value::from_u64(1)), (Key::Str("b"), Value::filled(inner))];
+        let (filled, read) = (Value::filled(entries), Value::from_json(br#"{"a":1,"b":{"c":null}}"#).expect("valid"));
+        assert_eq!(filled, read);
+        assert_eq!(read, filled);
+        assert_eq!(filled, filled.clone());
+        assert_ne!(filled, Value::filled(Vec::new()));
+        assert_eq!(Value::from(filled.clone().into_tera()), read);
+        assert_eq!(filled.to_json().expect("valid"), read.to_json().expect("valid"));
+        assert_eq!(filled.to_serde().expect("valid"), read.to_serde().expect("valid"));
+        assert_eq!((filled.get("b"), filled.get("c")), (read.get("b"), None));
+        assert!(filled.as_map().expect("a map").eq(read.as_map().expect("a map")));
+        assert_eq!((filled.kind(), filled.is_null(), filled.as_str()), ("a map", false, None));
+        assert_eq!(Value::filled(Vec::new()).to_json().expect("valid").as_str(), "{}");
+        let deep = (0..200).fold(Value::null(), |inner, _| Value::filled(vec![(Key::Str("a"), inner)]));
+        assert_eq!(deep.to_json().expect_err("deep").code(), "json_too_deep");
+        assert_eq!(deep.to_serde().expect_err("deep").code(), "json_too_deep");
     }
 
     #[test]

@@ -174,13 +174,11 @@ impl Scope {
     /// This scope with those of `tasks` that it does not know, as not run; `None` when it knows all.
     pub(crate) fn naming<'t>(&self, tasks: impl Iterator<Item = &'t str>) -> Option<Self> {
         let known = self.get("task").and_then(tera::Value::as_map);
-        let missing: Vec<&str> =
-            tasks.filter(|task| known.is_none_or(|known| !known.contains_key(&Key::Str(task)))).collect();
-        if missing.is_empty() {
-            return None;
-        }
+        let is_missing = |task: &&str| known.is_none_or(|known| !known.contains_key(&Key::Str(task)));
+        let mut missing = tasks.filter(is_missing).peekable();
+        missing.peek()?;
         let mut named = known.cloned().unwrap_or_default();
-        named.extend(missing.into_iter().map(|task| (Key::from(task.to_owned()), not_run())));
+        named.extend(missing.map(|task| (Key::from(task.to_owned()), not_run())));
         let mut scope = self.clone();
         scope.lay("task", named.into());
         Some(scope)

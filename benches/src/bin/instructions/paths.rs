@@ -21,9 +21,10 @@ pub struct Path {
 }
 
 /// Every path: first those of a worker, then those of a scheduler.
-pub const PATHS: [Path; 7] = [
+pub const PATHS: [Path; 8] = [
     Path { name: "render-item", what: "clone of a scope, item, and an input with one text", set_up: item },
-    Path { name: "render-typed", what: "one expression over 1 MB", set_up: typed },
+    Path { name: "render-typed", what: "one comparison over 1 MB", set_up: typed },
+    Path { name: "render-tera", what: "one expression over 1 MB that is left to Tera", set_up: tera },
     Path { name: "render-field", what: "input of one field of a result of 300 KB", set_up: field },
     Path { name: "snapshot-build", what: "snapshot of 100 KB from the bytes of its values", set_up: snapshot },
     Path { name: "step-chain", what: "step to the next task of a chain", set_up: step_chain },
@@ -48,7 +49,15 @@ fn item() -> Box<dyn FnMut() -> u32> {
 }
 
 fn typed() -> Box<dyn FnMut() -> u32> {
-    let program = shapes::program(&json!({}), &json!({ "is": "{{ task.t7.result[3].id == 3 }}" }));
+    expression("{{ task.t7.result[3].id == 3 }}")
+}
+
+fn tera() -> Box<dyn FnMut() -> u32> {
+    expression("{{ task.t7.result[3].id + 1 }}")
+}
+
+fn expression(source: &str) -> Box<dyn FnMut() -> u32> {
+    let program = shapes::program(&json!({}), &json!({ "is": source }));
     let scope = shapes::scope(&Payload::of_results(100).snapshot());
     Box::new(move || {
         let (_, field) = &program.workflow().output[0];
