@@ -136,4 +136,4 @@ def rusty(binary):
 def settings():
     """What is said of each in the table."""
     described = [(peer.name, peer.settings) for peer in (celery(), dramatiq(), rusty("-"))]
-    return [*described, ("Leveret", "1 scheduler (SQLite, `synchronous=FULL`), 2 workers, default settings, quorum queues")]
+    return [*described, ("Leveret", "1 scheduler (SQLite, `synchronous=FULL`), 2 workers of 256 slots, quorum queues")]

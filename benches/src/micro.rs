@@ -155,6 +155,9 @@ fn what(id: &str) -> String {
         "field" => "input of one field of a result with a text of 300 KB".to_owned(),
         "rows" => "input of one field of a result with a list of 300 KB".to_owned(),
         "typed" if last == "path" => format!("value of one path (`Program::evaluate`), beside {}", sized("1MB")),
+        "typed" if last == "sum" => {
+            format!("value of one sum, which takes Tera (`Program::evaluate`), beside {}", sized("1MB"))
+        }
         "typed" => format!("value of one expression (`Program::evaluate`), beside {}", sized(last)),
         "miss" => format!("snapshot from the bytes of its values, {}", sized(last)),
         "publish" => format!("clone, and a value published into it, with {}", results(last)),

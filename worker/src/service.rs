@@ -167,20 +167,14 @@ impl Worker {
             template_timeout,
         });
         let mut others = JoinSet::new();
-        others.spawn(async move {
-            carrying.await;
-            Ok(())
-        });
+        spawn(&mut others, carrying);
         let http = match http {
             None => None,
             Some(addr) => Some(serve(&mut others, addr, &station, slots).await?),
         };
         let control = station.queue.consume(Source::Control, CONTROL_PREFETCH).await?;
         let listening = consume::listen(station.clone(), control);
-        others.spawn(async move {
-            listening.await;
-            Ok(())
-        });
+        spawn(&mut others, listening);
         let mut consuming = JoinSet::new();
         let prefetch = u16::try_from(slots).unwrap_or(u16::MAX);
         for pool in &pools {
@@ -189,10 +183,7 @@ impl Worker {
             consuming.spawn(consume::consume(station.clone(), consumer));
         }
         let beating = heartbeat::beat(station.clone(), pools, slots);
-        others.spawn(async move {
-            beating.await;
-            Ok(())
-        });
+        spawn(&mut others, beating);
         tracing::info!(id = %station.id, slots, "worker started");
         Ok(Self { station, http, drain_timeout, reported, pools: consuming, others })
     }
@@ -261,6 +252,14 @@ impl Worker {
 fn allowed(environment: &BTreeMap<String, String>, names: &[String]) -> Vec<(String, Value)> {
     let variable = |name: &String| Some((name.clone(), Value::from_text(environment.get(name)?)));
     names.iter().filter_map(variable).collect()
+}
+
+/// What goes on until it is told to end, and cannot fail.
+fn spawn(others: &mut JoinSet<Result<(), Error>>, task: impl Future<Output = ()> + Send + 'static) {
+    others.spawn(async move {
+        task.await;
+        Ok(())
+    });
 }
 
 async fn serve(

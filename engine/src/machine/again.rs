@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::{
     failure::Failure,
     id::{Instance, RunId, TaskName},
+    time::Timestamp,
     work::Status,
 };
 
@@ -348,7 +349,7 @@ impl Turn<'_> {
         if let Some(deadline) = self.run.deadline {
             self.command(Command::Arm(Timer::Deadline, deadline));
         }
-        let live: Vec<(Instance, Option<proto::time::Timestamp>, bool)> = self.run.live.iter().map(taken_up).collect();
+        let live: Vec<_> = self.run.live.iter().map(|(instance, live)| taken_up(*instance, live)).collect();
         for &(instance, due, is_out) in &live {
             let name = self.spec.task(self.run.live[&instance].task).name.clone();
             self.announce(News::TaskStarted(name));
@@ -368,10 +369,10 @@ impl Turn<'_> {
     }
 }
 
-fn taken_up((instance, live): (&Instance, &Box<Live>)) -> (Instance, Option<proto::time::Timestamp>, bool) {
+fn taken_up(instance: Instance, live: &Live) -> (Instance, Option<Timestamp>, bool) {
     let is_out = match &live.at {
         At::Items(_) => false,
         other => other.phase().is_some(),
     };
-    (*instance, live.at.due(), is_out)
+    (instance, live.at.due(), is_out)
 }

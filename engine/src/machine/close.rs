@@ -125,12 +125,13 @@ impl Turn<'_> {
     }
 
     fn at_close(&self, what: AtClose) -> Vec<Instance> {
-        let is_so = |(instance, live): &(&Instance, &Box<Live>)| match live.at.at_close() {
+        let is_so = |instance: Instance, live: &Live| match live.at.at_close() {
             // What was not sent has not begun.
-            AtClose::Await if self.run.is_held(**instance) => what == AtClose::Drop,
+            AtClose::Await if self.run.is_held(instance) => what == AtClose::Drop,
             at_close => what == at_close,
         };
-        self.run.live.iter().filter(is_so).map(|(&instance, _)| instance).collect()
+        let chosen = self.run.live.iter().filter(|(instance, live)| is_so(**instance, live));
+        chosen.map(|(instance, _)| *instance).collect()
     }
 
     fn end_as_is(&mut self, instance: Instance) {

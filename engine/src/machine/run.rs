@@ -233,11 +233,11 @@ impl Run {
             Stage::Preparing | Stage::Concluding => !self.held_own,
             Stage::Scheduled(_) | Stage::InLine | Stage::Running | Stage::Finalizing(_) | Stage::Ended => false,
         };
-        let is_out = |(instance, live): (&Instance, &Box<Live>)| match &live.at {
+        let is_out = |instance: &Instance, live: &Live| match &live.at {
             At::Items(fan) => fan.is_flying(),
             other => other.phase().is_some() && !self.held.contains(instance) && !self.queued.contains(instance),
         };
-        own || self.live.iter().any(is_out)
+        own || self.live.iter().any(|(instance, live)| is_out(instance, live))
     }
 
     /// Who is told of the end.

@@ -141,8 +141,11 @@ async fn failed(api: &Api, run: &RunId, task: Option<TaskName>) -> Result<Vec<(T
     }
 }
 
+/// The errors of a task's items, and those of them that a page has.
+type Chosen = (TaskName, Arc<List>, Vec<lists::Place>);
+
 /// How many failed in all, and where those from number `first` are.
-fn choose(failed: Vec<(TaskName, ValueRef)>, first: usize) -> (u32, Vec<(TaskName, Arc<List>, Vec<lists::Place>)>) {
+fn choose(failed: Vec<(TaskName, ValueRef)>, first: usize) -> (u32, Vec<Chosen>) {
     let (mut before, mut chosen) = (0, Vec::new());
     for (task, errors) in failed {
         // A context from elsewhere has a list that nobody here has seen in parts: those are not this run's items.
