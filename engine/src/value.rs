@@ -184,7 +184,9 @@ impl Value {
             Form::Tera(value) => heap_bytes(value),
             Form::Filled(entries) => {
                 let inside: usize = entries.iter().map(|(_, value)| value.heap_bytes()).sum();
-                block(ARC + size_of_val::<[_]>(entries)) + inside
+                let keys: usize =
+                    entries.iter().filter_map(|(key, _)| key.as_str()).map(|key| block(ARC + key.len())).sum();
+                block(ARC + size_of_val::<[_]>(entries)) + keys + inside
             }
         }
     }

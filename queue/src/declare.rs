@@ -54,6 +54,15 @@ impl Source {
         }
     }
 
+    /// Whether messages of it may be taken apart. Workers alone send such, and what they send may die. Any client could say so
+    /// of a job, which is one thing whatever it says.
+    pub(crate) fn may_have_parts(&self) -> bool {
+        match self {
+            Self::Outcomes(_) | Self::Dead => true,
+            Self::Jobs | Self::Pool(_) | Self::Control | Self::Named(_) => false,
+        }
+    }
+
     /// The part of the topology that holds the queue, by which a deleted queue is made again.
     pub(crate) fn part(&self, topology: &Topology) -> Option<Declared> {
         match self {

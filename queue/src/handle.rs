@@ -122,14 +122,19 @@ impl Queue {
     }
 
     /// Begins to consume. At most `prefetch` messages are unsettled at a time (at least 1; quorum queues cap it at
-    /// 2,000); each is one delivery, unless it is [`Content::JsonLines`](crate::Content::JsonLines).
+    /// 2,000); each is one delivery, unless it is an outcome or a dead letter of [`Content::JsonLines`](crate::Content::JsonLines).
     ///
     /// # Errors
     /// [`Error::Missing`] when the queue is absent, [`Error::Disconnected`] may be tried again.
     pub async fn consume(&self, source: Source, prefetch: u16) -> Result<Consumer, Error> {
         match self {
-            Self::Amqp(queue) => Ok(Consumer::of(Carrier::Amqp(queue.consume(source, prefetch).await?))),
-            Self::Memory(queue) => Ok(Consumer::of(Carrier::Memory(queue.consume(&source, prefetch)?))),
+            Self::Amqp(queue) => {
+                let takes_apart = source.may_have_parts();
+                Ok(Consumer::of(Carrier::Amqp(queue.consume(source, prefetch).await?), takes_apart))
+            }
+            Self::Memory(queue) => {
+                Ok(Consumer::of(Carrier::Memory(queue.consume(&source, prefetch)?), source.may_have_parts()))
+            }
         }
     }
 
@@ -156,6 +161,7 @@ impl Queue {
 #[derive(Debug)]
 pub struct Consumer {
     carrier: Carrier,
+    takes_apart: bool,
     /// Those that came with the message before, and were not received yet.
     parts: VecDeque<Delivery>,
 }
@@ -170,8 +176,8 @@ enum Carrier {
 }
 
 impl Consumer {
-    fn of(carrier: Carrier) -> Self {
-        Self { carrier, parts: VecDeque::new() }
+    fn of(carrier: Carrier, takes_apart: bool) -> Self {
+        Self { carrier, takes_apart, parts: VecDeque::new() }
     }
 
     /// The next delivery; `None` only after [`Queue::close`]. Cancel safe.
@@ -185,7 +191,7 @@ impl Consumer {
                 Carrier::Memory(consumer) => consumer.recv().await,
             };
             match message? {
-                message if message.has_parts() => self.parts.extend(message.parts()),
+                message if self.takes_apart && message.has_parts() => self.parts.extend(message.parts()),
                 message => return Some(message),
             }
         }
@@ -202,7 +208,7 @@ impl Consumer {
                 Carrier::Memory(consumer) => consumer.try_recv(),
             };
             match message? {
-                message if message.has_parts() => self.parts.extend(message.parts()),
+                message if self.takes_apart && message.has_parts() => self.parts.extend(message.parts()),
                 message => return Some(message),
             }
         }
@@ -219,12 +225,13 @@ impl Consumer {
     }
 
     /// Takes no more: what was not received yet goes back to the broker at once, while deliveries in hand can still be
-    /// settled.
+    /// settled. A message of which a part was received goes back once that is settled, whole.
     pub async fn stop(self) {
-        drop(self.parts);
         match self.carrier {
             Carrier::Amqp(consumer) => consumer.stop().await,
             Carrier::Memory(consumer) => consumer.stop(),
         }
+        // Only now: they would come straight back.
+        drop(self.parts);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use proto::limits::MESSAGE_BYTES_MAX;
 
-use crate::PublishError;
+use crate::{PublishError, parts::PARTS_MAX};
 
 /// AMQP writes names (exchange, routing key, ids) with a length of one byte.
 const NAME_BYTES_MAX: usize = 255;
@@ -32,7 +32,7 @@ pub enum Content {
     /// One JSON text.
     #[default]
     Json,
-    /// JSON texts, one in each line. A consumer gets each as a delivery of its own.
+    /// JSON texts, one in each line. Who consumes outcomes or dead letters gets each as a delivery of its own.
     JsonLines,
 }
 
@@ -89,9 +89,14 @@ impl Publication {
         }
     }
 
-    /// Several messages for one place that travel as one: to the broker, and to those who look after it, they are. None
-    /// of the JSON texts in `bodies` may have a line break, as none has that was written without indentation.
+    /// Several messages for one place that travel as one: to the broker they are. At most [`PARTS_MAX`].
+    ///
+    /// # Panics
+    /// When there are more, or one of the JSON texts in `bodies` has a line break. None has that was written without
+    /// indentation.
     pub fn lines(exchange: impl Into<String>, routing_key: impl Into<String>, bodies: &[Bytes]) -> Self {
+        assert!(bodies.len() <= PARTS_MAX, "{} messages are too many for one", bodies.len());
+        assert!(bodies.iter().all(|body| !body.contains(&b'\n')), "a line break would make two messages of one");
         Self { content: Content::JsonLines, ..Self::new(exchange, routing_key, bodies.join(&b'\n')) }
     }
 

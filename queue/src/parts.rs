@@ -9,6 +9,9 @@ use crate::{
     delivery::{Settlement, Ticket},
 };
 
+/// Lines of one message that become deliveries of their own, at most.
+pub(crate) const PARTS_MAX: usize = 256;
+
 /// A message that arrived, and its parts that are not settled.
 pub(crate) struct Whole(Mutex<Open>);
 
@@ -41,9 +44,11 @@ impl Whole {
 }
 
 impl Delivery {
-    /// Whether several messages travelled as this one.
+    /// Whether several messages travelled as this one. One of more than [`PARTS_MAX`] is nobody's who keeps to the rules,
+    /// and stays whole.
     pub(crate) fn has_parts(&self) -> bool {
-        self.properties.content_type.as_deref() == Some(Content::JsonLines.media_type())
+        let is_lines = self.properties.content_type.as_deref() == Some(Content::JsonLines.media_type());
+        is_lines && self.body.iter().filter(|byte| **byte == b'\n').count() < PARTS_MAX
     }
 
     /// The messages that travelled as this one. They have no ids of their own.

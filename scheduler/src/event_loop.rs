@@ -71,7 +71,8 @@ struct Loop {
     /// No turn before this: the store did not take the last one.
     paused_until: Option<Instant>,
     /// Inputs of the next turn at the most. One after a turn that no waiting would have helped: then the input that is to
-    /// blame fails alone, and brings nobody but itself nearer to the broker's delivery limit.
+    /// blame fails alone. It brings nobody nearer to the broker's delivery limit but itself and those that came in one
+    /// message with it, which the run has taken in by then.
     inputs_max: usize,
 }
 

@@ -57,9 +57,12 @@ impl Station {
     /// Publishes an outcome and waits until the broker has it. Gives up only when this worker is killed: then the work
     /// is delivered again.
     pub(crate) async fn send(&self, shard: Shard, key: &WorkKey, part: u32, report: Report) -> Result<(), Killed> {
+        // A range that goes on is known by the same key as what it has reported: should a message die, it must not die with
+        // those of others.
+        let alone = matches!(report, Report::Items(_));
         let outcome = Outcome { schema: SCHEMA, key: key.clone(), worker: self.id.clone(), report };
         let body = Bytes::from(codec::encode(&FromWorker::Outcome(Box::new(outcome))));
-        self.mail.send(shard, format!("{key}.{part}"), body).await
+        self.mail.send(shard, format!("{key}.{part}"), body, alone).await
     }
 
     /// Publishes one message to the shard's outcomes queue.

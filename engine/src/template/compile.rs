@@ -61,7 +61,7 @@ pub struct Template {
     pub may_be_slow: bool,
     /// What each turn of a loop may make without being seen: text inside a block that takes it up.
     pub turn_bytes: usize,
-    /// How it is read without Tera, when it is nothing but text and paths.
+    /// How it is read without Tera, when it is nothing but text, paths and comparisons.
     pub plain: Option<Plain>,
     /// What was inserted, in order.
     edits: Vec<Edit>,

@@ -80,7 +80,7 @@ thread_local! {
 }
 
 impl Plain {
-    /// The template that `source` is, if it is a plain one: no tags, comments, trimming or operators.
+    /// The template that `source` is, if it is a plain one: no tags, comments or trimming, and no operator but one comparison.
     #[must_use]
     pub fn of(source: &str, form: Form, gives: Gives) -> Option<Self> {
         let parts = match form {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_and_paths_are_plain_and_nothing_else_is() {
+    fn texts_paths_and_comparisons_are_plain_and_nothing_else_is() {
         for source in [
             "",
             "a",

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::{FutureExt, StreamExt, future::join_all, stream};
-use leveret_queue::{Declared, Error, Publication, PublishError, Queue, Routing, Source, ack_all};
+use leveret_queue::{Content, Declared, Error, Publication, PublishError, Queue, Routing, Source, ack_all};
 use proto::{id::Shard, limits::MESSAGE_BYTES_MAX, topology::JOB_KEY};
 
 use super::carrier::{Carrier, job, next, pool, publish_jobs, take, text, within};
@@ -43,6 +43,7 @@ on_both!(
     ack_all_acks_exactly_the_batch,
     recv_loses_nothing_when_dropped,
     lines_arrive_apart_and_are_settled_together,
+    what_is_no_outcome_or_has_too_many_lines_stays_whole,
     an_absent_queue_is_named,
     too_large_is_refused_before_sending,
     the_rejected_queue_keeps_the_newest,
@@ -314,16 +315,17 @@ mod cases {
     }
 
     pub async fn lines_arrive_apart_and_are_settled_together(carrier: Carrier) {
-        let queue = carrier.ready(&[]).await;
+        let shard = Shard(3);
+        let queue = carrier.ready(&[Declared::Outcomes(shard)]).await;
+        let exchange = queue.topology().outcomes_exchange();
         let bodies = ["1", "2", "3"].map(bytes::Bytes::from);
-        let together = || {
-            let alone = job(queue.topology(), "together");
-            let kind = Some("outcome".to_owned());
-            Publication { kind, ..Publication::lines(alone.exchange, alone.routing_key, &bodies) }
+        let together = || Publication {
+            kind: Some("outcome".to_owned()),
+            ..Publication::lines(exchange.clone(), shard.to_string(), &bodies)
         };
         within(queue.publish(together())).await.unwrap();
-        publish_jobs(&queue, ["4"]).await;
-        let mut consumer = within(queue.consume(Source::Jobs, 10)).await.unwrap();
+        within(queue.publish(Publication::new(exchange.clone(), shard.to_string(), "4"))).await.unwrap();
+        let mut consumer = within(queue.consume(Source::Outcomes(shard), 10)).await.unwrap();
         let mut parts = Vec::new();
         for expected in ["1", "2", "3", "4"] {
             let part = next(&mut consumer).await;
@@ -347,11 +349,34 @@ mod cases {
         }
         // Nothing is left, and what was taken from the consumer and not received goes back whole.
         within(queue.publish(together())).await.unwrap();
-        let first = next(&mut consumer).await;
-        first.ack();
+        next(&mut consumer).await.ack();
         within(consumer.stop()).await;
-        let mut consumer = within(queue.consume(Source::Jobs, 10)).await.unwrap();
-        assert_eq!(take(&mut consumer, 3).await, ["1", "2", "3"]);
+        let mut consumer = within(queue.consume(Source::Outcomes(shard), 10)).await.unwrap();
+        // One that is rejected takes those along that were acked, and their letters come apart again.
+        let mut dead = within(queue.consume(Source::Dead, 10)).await.unwrap();
+        next(&mut consumer).await.ack();
+        next(&mut consumer).await.reject();
+        next(&mut consumer).await.ack();
+        assert_eq!(take(&mut dead, 3).await, ["1", "2", "3"]);
+        finish(carrier, [queue]).await;
+    }
+
+    /// Anybody may publish jobs, and say of one that it is millions.
+    pub async fn what_is_no_outcome_or_has_too_many_lines_stays_whole(carrier: Carrier) {
+        let shard = Shard(3);
+        let queue = carrier.ready(&[Declared::Outcomes(shard)]).await;
+        let lines = Publication { content: Content::JsonLines, ..job(queue.topology(), "a\nb") };
+        within(queue.publish(lines)).await.unwrap();
+        let mut jobs = within(queue.consume(Source::Jobs, 10)).await.unwrap();
+        let delivery = next(&mut jobs).await;
+        assert_eq!((text(&delivery).as_str(), delivery.properties.message_id.as_deref()), ("a\nb", Some("a\nb")));
+        delivery.ack();
+        let exchange = queue.topology().outcomes_exchange();
+        let many = "\n".repeat(256);
+        let outcome = Publication::new(exchange, shard.to_string(), many.clone());
+        within(queue.publish(Publication { content: Content::JsonLines, ..outcome })).await.unwrap();
+        let mut outcomes = within(queue.consume(Source::Outcomes(shard), 10)).await.unwrap();
+        assert_eq!(take(&mut outcomes, 1).await, [many]);
         finish(carrier, [queue]).await;
     }
 

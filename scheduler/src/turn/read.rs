@@ -292,7 +292,7 @@ fn sound(listed: &Listed) -> Result<(), Failure> {
 }
 
 /// Work that the broker gave up is told to its run, and so is a report on work that could not be taken in again and
-/// again. Anything else that it gave up is answered and kept for a person.
+/// again. Reports that came in one message with that one were taken in before: nobody waits for their work any more. Anything else that it gave up is answered and kept for a person.
 fn dead(delivery: Delivery, topology: &Topology) -> Todo {
     let by_id = delivery.properties.message_id.as_deref().and_then(|id| id.parse::<WorkKey>().ok());
     let key = by_id.or_else(|| match codec::decode::<FromWorker>(&delivery.body) {

@@ -32,9 +32,11 @@ impl Inputs {
         Ok(inputs)
     }
 
-    /// Adds the rows of a report.
+    /// Adds the rows of a report, but for those that are there: the comparison with peers measures ours too, less often.
     pub fn add(&mut self, report: Report) {
-        self.rows.extend(report.rows.into_iter().map(|row| (row.id.clone(), row)));
+        for row in report.rows {
+            self.rows.entry(row.id.clone()).or_insert(row);
+        }
         self.machine.extend(report.machine);
     }
 

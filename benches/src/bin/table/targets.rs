@@ -134,7 +134,7 @@ fn noop_celery(inputs: &Inputs) -> Result<Finding, String> {
 }
 
 fn queue_celery(inputs: &Inputs) -> Result<Finding, String> {
-    against_celery(inputs, "queue", "peers.celery.noop.results", 8.0)
+    against_celery(inputs, "queue", "peers.celery.noop.rpc", 8.0)
 }
 
 fn cold(inputs: &Inputs, size: &str, bound: f64) -> Result<Finding, String> {
