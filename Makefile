@@ -26,16 +26,20 @@ demo:
 cluster:
 	@scripts/cluster $(if $(LOG),'$(LOG)')
 
+# What was built runs as it is: `cargo run` of one package would build the half of it once more, with other features.
+built := $${CARGO_TARGET_DIR:-target}/release
+
 bench:
 	cargo build --locked --release --package leveret --package leveret-benches
 	cargo bench --locked --package leveret-benches
-	cargo run --locked --release --package leveret-benches --bin micro
-	cargo run --locked --release --package leveret-benches --bin endtoend
-	cargo run --locked --release --package leveret-benches --bin table
+	$(built)/micro
+	$(built)/endtoend
+	$(built)/table
 
 bench-micro:
 	cargo bench --locked --package leveret-benches
-	cargo run --locked --release --package leveret-benches --bin micro
+	cargo build --locked --release --package leveret-benches --bin micro
+	$(built)/micro
 
 bench-peers:
 	cargo build --locked --release --package leveret --package leveret-benches
