@@ -1,7 +1,11 @@
 //! The closed set of carriers: what every other crate holds.
+//!
+//! What does more than wait for a channel is a boxed future: so its code is compiled here, once, and not again in each
+//! crate and test that awaits it.
 
 use std::{collections::VecDeque, sync::Arc};
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use proto::topology::Topology;
 use tokio::sync::watch;
 
@@ -32,8 +36,8 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Url`] and [`Error::Unreachable`] say what to correct.
-    pub async fn connect(settings: amqp::Settings) -> Result<Self, Error> {
-        Ok(Self::Amqp(amqp::Queue::connect(settings).await?))
+    pub fn connect(settings: amqp::Settings) -> BoxFuture<'static, Result<Self, Error>> {
+        async { Ok(Self::Amqp(amqp::Queue::connect(settings).await?)) }.boxed()
     }
 
     /// A broker inside this process, and a connection to it. For several connections see [`memory::Broker`].
@@ -56,11 +60,14 @@ impl Queue {
     /// # Errors
     /// [`Error::Mismatch`] names the queue that exists in another shape, [`Error::Missing`] the one that is absent
     /// while declarations are passive, [`Error::Disconnected`] may be tried again.
-    pub async fn declare(&self, declared: Declared) -> Result<(), Error> {
-        match self {
-            Self::Amqp(queue) => queue.declare(declared).await,
-            Self::Memory(queue) => queue.declare(&declared),
+    pub fn declare(&self, declared: Declared) -> BoxFuture<'_, Result<(), Error>> {
+        async move {
+            match self {
+                Self::Amqp(queue) => queue.declare(declared).await,
+                Self::Memory(queue) => queue.declare(&declared),
+            }
         }
+        .boxed()
     }
 
     /// Removes parts of the topology with all messages in them: their queues, then every exchange that they touch. For a
@@ -68,11 +75,14 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Refused`] when the user may not, [`Error::Disconnected`] may be tried again.
-    pub async fn remove(&self, parts: &[Declared]) -> Result<(), Error> {
-        match self {
-            Self::Amqp(queue) => queue.remove(parts).await,
-            Self::Memory(queue) => queue.remove(parts),
+    pub fn remove<'a>(&'a self, parts: &'a [Declared]) -> BoxFuture<'a, Result<(), Error>> {
+        async move {
+            match self {
+                Self::Amqp(queue) => queue.remove(parts).await,
+                Self::Memory(queue) => queue.remove(parts),
+            }
         }
+        .boxed()
     }
 
     /// Publishes and waits for the broker's confirm. Many of these run at once, within a window by count and bytes;
@@ -82,15 +92,18 @@ impl Queue {
     ///
     /// # Errors
     /// See [`PublishError`]. After all but `Unroutable` and `TooLarge` the message may have arrived all the same.
-    pub async fn publish(&self, publication: Publication) -> Result<(), PublishError> {
-        let publication = Arc::new(publication).checked()?;
-        match self {
-            Self::Amqp(queue) => {
-                let verdicts = queue.publish_all(vec![publication]).await;
-                verdicts.into_iter().next().expect("each message has a verdict")
+    pub fn publish(&self, publication: Publication) -> BoxFuture<'_, Result<(), PublishError>> {
+        async move {
+            let publication = Arc::new(publication).checked()?;
+            match self {
+                Self::Amqp(queue) => {
+                    let verdicts = queue.publish_all(vec![publication]).await;
+                    verdicts.into_iter().next().expect("each message has a verdict")
+                }
+                Self::Memory(queue) => queue.publish(Arc::unwrap_or_clone(publication)),
             }
-            Self::Memory(queue) => queue.publish(Arc::unwrap_or_clone(publication)),
         }
+        .boxed()
     }
 
     /// Publishes all of `publications`, in order, and gives what became of each, in the same order. As [`Queue::publish`]
@@ -98,27 +111,30 @@ impl Queue {
     /// than the window holds go one part after the other.
     ///
     /// Errors are as those of [`Queue::publish`].
-    pub async fn publish_all(&self, publications: Vec<Arc<Publication>>) -> Vec<Result<(), PublishError>> {
-        let mut verdicts = Vec::with_capacity(publications.len());
-        let mut sound = Vec::with_capacity(publications.len());
-        for publication in publications {
-            match publication.checked() {
-                Ok(publication) => {
-                    sound.push(publication);
-                    verdicts.push(Ok(()));
+    pub fn publish_all(&self, publications: Vec<Arc<Publication>>) -> BoxFuture<'_, Vec<Result<(), PublishError>>> {
+        async move {
+            let mut verdicts = Vec::with_capacity(publications.len());
+            let mut sound = Vec::with_capacity(publications.len());
+            for publication in publications {
+                match publication.checked() {
+                    Ok(publication) => {
+                        sound.push(publication);
+                        verdicts.push(Ok(()));
+                    }
+                    Err(error) => verdicts.push(Err(error)),
                 }
-                Err(error) => verdicts.push(Err(error)),
             }
+            let published = match self {
+                Self::Amqp(queue) => queue.publish_all(sound).await,
+                Self::Memory(queue) => {
+                    sound.into_iter().map(|publication| queue.publish(Arc::unwrap_or_clone(publication))).collect()
+                }
+            };
+            let places = verdicts.iter_mut().filter(|verdict| verdict.is_ok());
+            places.zip(published).for_each(|(place, verdict)| *place = verdict);
+            verdicts
         }
-        let published = match self {
-            Self::Amqp(queue) => queue.publish_all(sound).await,
-            Self::Memory(queue) => {
-                sound.into_iter().map(|publication| queue.publish(Arc::unwrap_or_clone(publication))).collect()
-            }
-        };
-        let places = verdicts.iter_mut().filter(|verdict| verdict.is_ok());
-        places.zip(published).for_each(|(place, verdict)| *place = verdict);
-        verdicts
+        .boxed()
     }
 
     /// Begins to consume. At most `prefetch` messages are unsettled at a time (at least 1; quorum queues cap it at
@@ -126,16 +142,19 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Missing`] when the queue is absent, [`Error::Disconnected`] may be tried again.
-    pub async fn consume(&self, source: Source, prefetch: u16) -> Result<Consumer, Error> {
-        match self {
-            Self::Amqp(queue) => {
-                let takes_apart = source.may_have_parts();
-                Ok(Consumer::of(Carrier::Amqp(queue.consume(source, prefetch).await?), takes_apart))
-            }
-            Self::Memory(queue) => {
-                Ok(Consumer::of(Carrier::Memory(queue.consume(&source, prefetch)?), source.may_have_parts()))
+    pub fn consume(&self, source: Source, prefetch: u16) -> BoxFuture<'_, Result<Consumer, Error>> {
+        async move {
+            match self {
+                Self::Amqp(queue) => {
+                    let takes_apart = source.may_have_parts();
+                    Ok(Consumer::of(Carrier::Amqp(queue.consume(source, prefetch).await?), takes_apart))
+                }
+                Self::Memory(queue) => {
+                    Ok(Consumer::of(Carrier::Memory(queue.consume(&source, prefetch)?), source.may_have_parts()))
+                }
             }
         }
+        .boxed()
     }
 
     /// Follows the state of the connections.
@@ -149,11 +168,14 @@ impl Queue {
 
     /// Stops all consumers, waits (bounded) for outstanding confirms and closes the connections, for every clone.
     /// Unsettled deliveries go back to their queues.
-    pub async fn close(self) {
-        match self {
-            Self::Amqp(queue) => queue.close().await,
-            Self::Memory(queue) => queue.close(),
+    pub fn close(self) -> BoxFuture<'static, ()> {
+        async move {
+            match self {
+                Self::Amqp(queue) => queue.close().await,
+                Self::Memory(queue) => queue.close(),
+            }
         }
+        .boxed()
     }
 }
 
@@ -226,12 +248,15 @@ impl Consumer {
 
     /// Takes no more: what was not received yet goes back to the broker at once, while deliveries in hand can still be
     /// settled. A message of which a part was received goes back once that is settled, whole.
-    pub async fn stop(self) {
-        match self.carrier {
-            Carrier::Amqp(consumer) => consumer.stop().await,
-            Carrier::Memory(consumer) => consumer.stop(),
+    pub fn stop(self) -> BoxFuture<'static, ()> {
+        async move {
+            match self.carrier {
+                Carrier::Amqp(consumer) => consumer.stop().await,
+                Carrier::Memory(consumer) => consumer.stop(),
+            }
+            // Only now: they would come straight back.
+            drop(self.parts);
         }
-        // Only now: they would come straight back.
-        drop(self.parts);
+        .boxed()
     }
 }

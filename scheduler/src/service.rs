@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use proto::{
     id::{Epoch, Shard},
     topology::Topology,
@@ -105,7 +106,12 @@ impl Scheduler {
     ///
     /// # Errors
     /// When the store, the broker or the HTTP address are not to be had, or another scheduler holds the shards.
-    pub async fn start(settings: Settings) -> Result<Self, Error> {
+    pub fn start(settings: Settings) -> BoxFuture<'static, Result<Self, Error>> {
+        // Boxed: its code is compiled here, and not again in each binary and test that starts a scheduler.
+        Self::started(settings).boxed()
+    }
+
+    async fn started(settings: Settings) -> Result<Self, Error> {
         let Settings { store, queue, topology, http, tokens, owner, metrics } = settings;
         if tokens.is_empty() && !http.ip().is_loopback() {
             return Err(Error::Open(http));

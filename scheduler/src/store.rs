@@ -10,6 +10,7 @@
 use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use proto::{
     id::{Digest, Epoch, RunId, ScheduleName, Shard, WorkflowName},
     time::Timestamp,
@@ -88,7 +89,12 @@ pub type Source = Box<dyn std::error::Error + Send + Sync>;
 ///
 /// # Errors
 /// [`Error::Unavailable`] when the server cannot be reached; all others are for a person to mend.
-pub async fn open(url: &str) -> Result<Store, Error> {
+pub fn open(url: &str) -> BoxFuture<'_, Result<Store, Error>> {
+    // Boxed: its code, of two databases, is compiled here, and not again wherever a store is opened.
+    opened(url).boxed()
+}
+
+async fn opened(url: &str) -> Result<Store, Error> {
     match url.split_once(':') {
         Some(("sqlite", path)) => sqlite::Store::open(path).await.map(Store::Sqlite),
         Some(("postgres" | "postgresql", _)) => postgres::Store::open(url).await.map(Store::Postgres),

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use engine::value::Value;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use proto::{
     id::{PoolName, WorkerId},
     topology::Topology,
@@ -122,7 +123,12 @@ impl Worker {
     ///
     /// # Errors
     /// When the broker or the HTTP address are not to be had.
-    pub async fn start(settings: Settings) -> Result<Self, Error> {
+    pub fn start(settings: Settings) -> BoxFuture<'static, Result<Self, Error>> {
+        // Boxed: its code is compiled here, and not again in each binary and test that starts a worker.
+        Self::started(settings).boxed()
+    }
+
+    async fn started(settings: Settings) -> Result<Self, Error> {
         let Settings {
             queue,
             topology,
