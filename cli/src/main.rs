@@ -34,6 +34,12 @@ mod view;
 use std::{process::ExitCode, time::Duration};
 
 use ending::{Error, Exit};
+use tikv_jemallocator::Jemalloc;
+
+/// What one thread allocates, another one frees in nearly every step of a message. With the C library's allocator that
+/// costs a scheduler a quarter of its time more; `docs/benchmarks/notes.md` has the figures, of others too.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 /// How long threads that still do blocking work are waited for at the end.
 const RUNTIME_GRACE: Duration = Duration::from_secs(5);
