@@ -26,23 +26,25 @@ demo:
 cluster:
 	@scripts/cluster $(if $(LOG),'$(LOG)')
 
-# What was built runs as it is: `cargo run` of one package would build the half of it once more, with other features.
+# All that is measured, in one build: each other choice of packages and targets has other features, and so builds half of it
+# once more. What was built runs as it is.
+packages := --locked --package leveret --package leveret-benches
+benches := --bench context --bench machine --bench render
+build_benches := cargo build --release $(packages) --bin leveret --bin endtoend --bin micro --bin table $(benches)
+run_benches := cargo bench $(packages) $(benches)
 built := $${CARGO_TARGET_DIR:-target}/release
 
-bench:
-	cargo build --locked --release --package leveret --package leveret-benches
-	cargo bench --locked --package leveret-benches
-	$(built)/micro
+bench: bench-micro
 	$(built)/endtoend
 	$(built)/table
 
 bench-micro:
-	cargo bench --locked --package leveret-benches
-	cargo build --locked --release --package leveret-benches --bin micro
+	$(build_benches)
+	$(run_benches)
 	$(built)/micro
 
 bench-peers:
-	cargo build --locked --release --package leveret --package leveret-benches
+	$(build_benches)
 	benches/peers/run $(if $(QUICK),--quick)
 
 test:

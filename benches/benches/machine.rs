@@ -79,8 +79,8 @@ criterion_group! {
     name = benches;
     config = Criterion::default()
         .without_plots()
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1));
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(500));
     targets = chains, fan_outs, replay
 }
 criterion_main!(benches);

@@ -78,7 +78,7 @@ criterion_group! {
         .without_plots()
         .sample_size(20)
         .warm_up_time(Duration::from_millis(100))
-        .measurement_time(Duration::from_millis(500));
+        .measurement_time(Duration::from_millis(300));
     targets = per_item, conversions
 }
 criterion_main!(benches);

@@ -90,8 +90,8 @@ def celery():
         driver=(sys.executable, "celery_work.py"),
         packages=("celery", "kombu", "amqp"),
         pieces=(
-            noop("peers.celery.noop.no_results", "noop", 3, "no results"),
-            noop("peers.celery.noop.rpc", "noop-rpc", 2, "every result collected (`rpc://`)", environment=rpc),
+            noop("peers.celery.noop.no_results", "noop", 2, "no results"),
+            noop("peers.celery.noop.rpc", "noop-rpc", 1, "every result collected (`rpc://`)", environment=rpc),
             sequence("peers.celery.sequence.chain", "chain", "as a chain"),
             sequence("peers.celery.sequence.wait", "wait", "the client waits for each result", environment=rpc),
             *(many("celery", count) for count in (100, 1_000, 10_000)),
@@ -113,9 +113,9 @@ def dramatiq():
         driver=(sys.executable, "dramatiq_work.py"),
         packages=("dramatiq", "pika"),
         pieces=(
-            noop("peers.dramatiq.noop.no_results", "noop", 5, "no results"),
+            noop("peers.dramatiq.noop.no_results", "noop", 3, "no results"),
             sequence("peers.dramatiq.sequence.pipeline", "pipeline", "as a pipeline"),
-            cold("dramatiq", "1MB", 3),
+            cold("dramatiq", "1MB", 2),
         ),
     )
 
@@ -128,9 +128,9 @@ def rusty(binary):
         worker=(binary, "worker"),
         driver=(binary,),
         pieces=(
-            noop("peers.rusty.noop.no_results", "noop", 5, "no results"),
+            noop("peers.rusty.noop.no_results", "noop", 3, "no results"),
             sequence("peers.rusty.sequence.sends_next", "sequence", "each task sends the next"),
-            cold("rusty", "1MB", 3),
+            cold("rusty", "1MB", 2),
             cold("rusty", "5MB", 1),
         ),
     )

@@ -67,14 +67,14 @@ type Group<'c> = BenchmarkGroup<'c, WallTime>;
 /// Benchmarks of up to some hundred microseconds.
 fn group(criterion: &mut Criterion) -> Group<'_> {
     let mut group = criterion.benchmark_group(GROUP);
-    group.sample_size(20).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(800));
+    group.sample_size(20).warm_up_time(Duration::from_millis(100)).measurement_time(Duration::from_millis(400));
     group
 }
 
 /// Benchmarks of milliseconds.
 fn slow(criterion: &mut Criterion) -> Group<'_> {
     let mut group = criterion.benchmark_group(GROUP);
-    group.sample_size(10).warm_up_time(Duration::from_millis(50)).measurement_time(Duration::from_secs(1));
+    group.sample_size(10).warm_up_time(Duration::from_millis(50)).measurement_time(Duration::from_millis(500));
     group
 }
 
@@ -196,7 +196,7 @@ fn rendered_items(criterion: &mut Criterion) {
     for (name, results) in SIZES {
         let ours = Ours::of(&Payload::of_results(results), &address());
         let mut group = group(criterion);
-        group.sample_size(30).measurement_time(Duration::from_secs(2));
+        group.sample_size(30).measurement_time(Duration::from_secs(1));
         group.bench_function(format!("thousand.leveret.{name}"), |bench| {
             bench.iter(|| (0..1_000).for_each(|n| drop(black_box(ours.item(n)))));
         });
