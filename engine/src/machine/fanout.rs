@@ -22,6 +22,10 @@ const RANGE_TARGET: Duration = Duration::from_millis(50);
 /// What an item is taken to last at the most, a day: a worker's clock may say anything.
 const ITEM_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
 
+/// Ranges that may always be on their way. More may while they hold few items: a worker runs one range in many slots, so that
+/// items are what keeps slots busy, and each range is two messages that other runs wait behind.
+const FLIGHTS_FREE: usize = 64;
+
 /// Items of one range at the most that go on as children.
 const CALLS_MAX: u32 = 64;
 
@@ -211,6 +215,12 @@ impl FanOut {
         self.waiting.keys().next().map(|(due, _)| *due)
     }
 
+    /// Whether one more range may be on its way.
+    fn has_place(&self, flights_max: usize) -> bool {
+        let flights = self.flying.len();
+        flights < flights_max && (flights < FLIGHTS_FREE || (self.in_flight as usize) < flights_max)
+    }
+
     /// The next range to send, if there is an item for it, a place in `flights_max` and room in `concurrency` and in
     /// what the run has left of its own, `room`.
     pub(super) fn draft(&self, flights_max: usize, room: u32) -> Option<Draft> {
@@ -219,7 +229,7 @@ impl FanOut {
             true => room,
             false => room.min(CHILDREN_MAX.saturating_sub(self.in_flight)),
         };
-        if self.closed || room == 0 || self.flying.len() >= flights_max.max(1) {
+        if self.closed || room == 0 || !self.has_place(flights_max.max(1)) {
             return None;
         }
         match self.ready.first_key_value() {

@@ -74,6 +74,21 @@ fn a_range_is_as_large_as_its_time_allows() {
     assert_eq!(each_took(&mut stage, 1), 1);
 }
 
+/// A range is done in many slots at once: it is items that keep many slots busy, and ranges that others wait behind.
+#[test]
+fn many_ranges_are_out_only_while_they_hold_few_items() {
+    let mut stage = Stage::of(ECHO);
+    stage.flights_max = 512;
+    stage.report("run/a#1/items.1", listed(&[(100_000, 1)]));
+    let first = stage.out();
+    assert_eq!((first.len(), running(&stage)), (512, 512));
+    for (item, key) in (0..).zip(&first) {
+        stage.report(key, Report::Items(ItemsReport { busy_us: 1, ..done(&[item]) }));
+    }
+    assert_eq!(stage.out().len(), 64);
+    assert!(running(&stage) > 512, "{} items", running(&stage));
+}
+
 /// What is known of the pace is of those who told: one that is handed back says nothing.
 #[test]
 fn only_what_was_begun_tells_how_long_items_take() {
