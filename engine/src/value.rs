@@ -366,9 +366,13 @@ fn write_map(map: &tera::Map, depth: usize, text: &mut Vec<u8>) -> Result<(), Er
     Ok(())
 }
 
-/// What allocators add to each block, and to what they round.
+/// What a block takes in the allocator of the `leveret` binary: jemalloc's size classes, four to each doubling.
 fn block(bytes: usize) -> usize {
-    (bytes + 8).next_multiple_of(16).max(32)
+    match bytes {
+        0..=8 => 8,
+        9..=128 => bytes.next_multiple_of(16),
+        _ => bytes.next_multiple_of(bytes.next_power_of_two() / 8),
+    }
 }
 
 /// Two counters in front of what an `Arc` holds.

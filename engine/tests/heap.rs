@@ -20,14 +20,17 @@ use proto::id::ItemIndex;
 struct Counting;
 
 thread_local! {
-    /// Bytes that this thread has now, as malloc rounds them, and bytes that it has ever asked for.
+    /// Bytes that this thread has now, as jemalloc rounds them, and bytes that it has ever asked for.
     static HELD: Cell<isize> = const { Cell::new(0) };
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Glibc adds 8 bytes to a block and rounds to 16.
+/// The smallest size class of jemalloc, which the `leveret` binary has, that holds a block. In its manual's words: from 64 on
+/// four of them to each doubling.
 fn rounded(bytes: usize) -> isize {
-    (bytes + 8).next_multiple_of(16).max(32).cast_signed()
+    let doublings = (4..).flat_map(|log| (5..=8_usize).map(move |quarters| quarters << log));
+    let mut classes = [8, 16, 32, 48, 64].into_iter().chain(doublings);
+    classes.find(|class| *class >= bytes).expect("they go on").cast_signed()
 }
 
 fn count(held: isize, asked: usize) {
