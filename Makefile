@@ -1,4 +1,4 @@
-# Leveret: the commands that people and CI run. Needs git, a C compiler and Rust; what else a target needs it installs
+# Leveret: the commands that people and CI run. Needs git, make, a C compiler and Rust; what else a target needs it installs
 # (Debian and Ubuntu, as root or with sudo) or fetches into target/tools.
 #
 #   make demo              build, then run both example workflows on this machine; no broker is needed
@@ -26,8 +26,8 @@ demo:
 cluster:
 	@scripts/cluster $(if $(LOG),'$(LOG)')
 
-# All that is measured, in one build: each other choice of packages and targets has other features, and so builds half of it
-# once more. What was built runs as it is.
+# All that these targets run, in one build. Another choice of packages and targets has other features, and half of it would
+# be built once more; so each target builds somewhat more than it needs. What was built runs as it is.
 packages := --locked --package leveret --package leveret-benches
 benches := --bench context --bench machine --bench render
 build_benches := cargo build --release $(packages) --bin leveret --bin endtoend --bin micro --bin table $(benches)

@@ -90,14 +90,14 @@ def celery():
         driver=(sys.executable, "celery_work.py"),
         packages=("celery", "kombu", "amqp"),
         pieces=(
-            noop("peers.celery.noop.no_results", "noop", 2, "no results"),
+            noop("peers.celery.noop.no_results", "noop", 1, "no results"),
             noop("peers.celery.noop.rpc", "noop-rpc", 1, "every result collected (`rpc://`)", environment=rpc),
             sequence("peers.celery.sequence.chain", "chain", "as a chain"),
             sequence("peers.celery.sequence.wait", "wait", "the client waits for each result", environment=rpc),
             *(many("celery", count) for count in (100, 1_000, 10_000)),
             cold("celery", "1KB", 3),
             cold("celery", "100KB", 3),
-            cold("celery", "1MB", 2),
+            cold("celery", "1MB", 1),
             cold("celery", "5MB", 1),
         ),
     )

@@ -36,8 +36,8 @@ use std::{process::ExitCode, time::Duration};
 use ending::{Error, Exit};
 use tikv_jemallocator::Jemalloc;
 
-/// What one thread allocates, another one frees in nearly every step of a message. With the C library's allocator that
-/// costs a scheduler a quarter of its time more; `docs/benchmarks/notes.md` has the figures, of others too.
+/// What one thread allocates, another one frees in nearly every step of a message. With the C library's allocator a
+/// scheduler takes half as much CPU time again; `docs/benchmarks/notes.md` has the figures, and those of mimalloc.
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 
