@@ -15,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo cluster bench rabbitmq bench-micro bench-peers test instructions mutants lint lint-rust lint-dependencies lint-deploy lint-scripts
+.PHONY: help demo cluster bench bench-micro bench-peers test instructions mutants lint lint-rust lint-dependencies lint-deploy lint-scripts
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -34,12 +34,11 @@ build_benches := cargo build --release $(packages) --bin leveret --bin endtoend 
 run_benches := cargo bench $(packages) $(benches)
 built := $${CARGO_TARGET_DIR:-target}/release
 
-bench: rabbitmq bench-micro
+bench:
+	scripts/packages rabbitmq-server
+	$(MAKE) bench-micro
 	$(built)/endtoend
 	$(built)/table
-
-rabbitmq:
-	@[[ -x $${RABBITMQ_BIN:-/usr/lib/rabbitmq/bin}/rabbitmq-server ]] || scripts/packages rabbitmq-server
 
 bench-micro:
 	$(build_benches)
