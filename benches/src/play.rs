@@ -121,7 +121,7 @@ fn accepted(spec: &Workflow) -> Accepted {
 }
 
 fn now() -> Now {
-    Now { at: Timestamp::from_millis(1_796_000_000_000), flights_max: 64 }
+    Now { at: Timestamp::from_millis(1_796_000_000_000), flights_max: machine::FLIGHTS_FREE }
 }
 
 fn listed(items: u32) -> Listed {

@@ -138,9 +138,14 @@ pub enum Timer {
 pub struct Now {
     /// The time.
     pub at: Timestamp,
-    /// Ranges of one fan-out that may be with the broker at once, so that a big run does not stand in front of others.
+    /// Ranges of one fan-out that may be with the broker at once, so that a big run does not stand in front of others; and
+    /// items in them, where that is more than [`FLIGHTS_FREE`] ranges.
     pub flights_max: usize,
 }
+
+/// Ranges of one fan-out that may be with the broker however many items they hold. A worker runs one range in many slots, so
+/// more ranges keep more slots busy only while they hold few items; and each is two messages that other runs wait behind.
+pub const FLIGHTS_FREE: usize = 64;
 
 /// What a step decides.
 #[derive(Debug, Default, PartialEq)]

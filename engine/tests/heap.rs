@@ -25,8 +25,8 @@ thread_local! {
     static ASKED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The smallest size class of jemalloc, which the `leveret` binary has, that holds a block. In its manual's words: from 64 on
-/// four of them to each doubling.
+/// The smallest size class of jemalloc, which the `leveret` binary has, that holds a block: as its manual lists them, four to
+/// each doubling from 64 on.
 fn rounded(bytes: usize) -> isize {
     let doublings = (4..).flat_map(|log| (5..=8_usize).map(move |quarters| quarters << log));
     let mut classes = [8, 16, 32, 48, 64].into_iter().chain(doublings);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use engine::machine::FLIGHTS_FREE;
 use proto::{
     id::{PoolName, WorkerId},
     outcome::Heartbeat,
@@ -12,8 +13,8 @@ use std::time::Duration;
 /// A worker that has been silent for so long is gone: three heartbeats missed.
 const SILENCE_MAX: Duration = Duration::from_secs(15);
 
-/// Ranges of one fan-out that may be with the broker at once, at the least and at the most.
-const FLIGHTS: std::ops::RangeInclusive<usize> = 64..=512;
+/// Ranges of one fan-out that may be with the broker at once, at the most.
+const FLIGHTS_MAX: usize = 512;
 
 /// Who is there, and how much can run at once.
 #[derive(Debug, Default)]
@@ -30,7 +31,7 @@ impl Workers {
     /// How many ranges of one fan-out keep every slot busy: twice as many as there are slots, within bounds.
     pub(crate) fn flights_max(&self) -> usize {
         let slots: usize = self.seen.values().map(|(_, heartbeat)| heartbeat.slots as usize).sum();
-        (slots * 2).clamp(*FLIGHTS.start(), *FLIGHTS.end())
+        (slots * 2).clamp(FLIGHTS_FREE, FLIGHTS_MAX)
     }
 
     /// Workers of each pool that were heard of lately.

@@ -14,17 +14,13 @@ use proto::{
 };
 use roaring::RoaringBitmap;
 
-use super::{end::error_value, fact::ItemEnded};
+use super::{FLIGHTS_FREE, end::error_value, fact::ItemEnded};
 
 /// How much work a range should be, by the durations seen so far.
 const RANGE_TARGET: Duration = Duration::from_millis(50);
 
 /// What an item is taken to last at the most, a day: a worker's clock may say anything.
 const ITEM_US_MAX: u64 = 24 * 60 * 60 * 1_000_000;
-
-/// Ranges that may always be on their way. More may while they hold few items: a worker runs one range in many slots, so that
-/// items are what keeps slots busy, and each range is two messages that other runs wait behind.
-const FLIGHTS_FREE: usize = 64;
 
 /// Items of one range at the most that go on as children.
 const CALLS_MAX: u32 = 64;

@@ -29,13 +29,10 @@ use super::{
     script::{Act, Cue, End, Moment, Part, Script, Take},
 };
 use crate::machine::{
-    self, Command, Input, Now, Order, Signal, Step, Timer,
+    self, Command, FLIGHTS_FREE, Input, Now, Order, Signal, Step, Timer,
     again::{Again, Heir},
     fact::{Accepted, Fact},
 };
-
-/// Ranges of one fan-out that are on their way at once.
-const FLIGHTS_MAX: usize = 64;
 
 /// A child of which the script says nothing.
 static NOTHING: Part = Part { outcomes: BTreeMap::new(), events: Vec::new() };
@@ -200,7 +197,7 @@ impl<'s> Stage<'s> {
     }
 
     fn moment(&self) -> Now {
-        Now { at: self.now, flights_max: FLIGHTS_MAX }
+        Now { at: self.now, flights_max: FLIGHTS_FREE }
     }
 
     fn accept(&mut self, accepted: Accepted) {
