@@ -4,7 +4,7 @@
 #   make demo              build, then run both example workflows on this machine; no broker is needed
 #   make demo LOG=PATH     the same, with an access log of your own
 #   make cluster           the same on RabbitMQ, PostgreSQL, a scheduler and four workers, all on this machine
-#   make bench             every measurement, on a private RabbitMQ where one is needed; ends with the table of targets
+#   make bench             what the table of targets needs, on a private RabbitMQ where one is needed; ends with that table
 #   make bench-micro       of these, what needs no broker: contexts, rendering, steps of runs
 #   make bench-peers       the same work on Celery, Dramatiq, rusty-celery and Leveret, on one RabbitMQ; QUICK=1 only tries it
 #   make test              every test, against private instances of RabbitMQ and PostgreSQL
@@ -29,7 +29,7 @@ cluster:
 # All that these targets run, in one build. Another choice of packages and targets has other features, and half of it would
 # be built once more; so each target builds somewhat more than it needs. What was built runs as it is.
 packages := --locked --package leveret --package leveret-benches
-benches := --bench context --bench machine --bench render
+benches := --bench context --bench machine
 build_benches := cargo build --release $(packages) --bin leveret --bin endtoend --bin micro --bin table $(benches)
 run_benches := cargo bench $(packages) $(benches)
 built := $${CARGO_TARGET_DIR:-target}/release
