@@ -62,6 +62,9 @@ fn seed_item(seed: &Seed, n: u32) -> serde_json::Value {
     seed.render_json(&address())
 }
 
+/// Of the samples of a benchmark, for its interval: Criterion's hundred thousand take longer than some of what is measured.
+const RESAMPLES: usize = 10_000;
+
 type Group<'c> = BenchmarkGroup<'c, WallTime>;
 
 /// Benchmarks of up to some hundred microseconds.
@@ -308,7 +311,7 @@ fn at_once(bench: &mut Bencher<'_>, value: &(impl Clone + Sync)) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().without_plots().output_directory(&micro::criterion());
+    config = Criterion::default().without_plots().nresamples(RESAMPLES).output_directory(&micro::criterion());
     targets = clones, items, renders, rendered_items, reads, branches, threads
 }
 
