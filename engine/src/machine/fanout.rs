@@ -230,31 +230,45 @@ impl FanOut {
         }
         match self.ready.first_key_value() {
             Some((&retries, items)) => Some(self.draft_again(retries, items, room)),
-            None if self.cursor < self.total => Some(Draft { items: self.draft_fresh(room), retries: 0 }),
+            None if self.cursor < self.total => Some(Draft { items: self.draft_fresh(flights_max, room), retries: 0 }),
             None => None,
         }
     }
 
+    /// How many items a fresh range should have.
+    ///
+    /// Until the first comes back it has one; or, where each place in `flights_max` could have several, so many that
+    /// [`FLIGHTS_FREE`] ranges have one for each. Slow items then wait a second at the most, until those that found no
+    /// idle slot are handed back, and quick ones are not told of one by one.
+    fn fresh_size(&self, flights_max: usize, room: u32) -> u32 {
+        if self.in_flight < self.cursor || !self.children.is_empty() {
+            return self.pace.size;
+        }
+        let places = flights_max.min(self.in_flight.saturating_add(room) as usize).max(1);
+        let size = (places / FLIGHTS_FREE).min(self.total as usize / places).max(1);
+        u32::try_from(size).expect("not more than there are items")
+    }
+
     fn draft_again(&self, retries: u32, items: &RoaringBitmap, room: u32) -> Draft {
         let first = items.min().expect("an empty set of ready items is removed");
-        let Bounds { size, end } = self.bounds(first);
+        let Bounds { size, end } = self.bounds(first, self.pace.size);
         let size = if self.alone.contains(first) { 1 } else { size.min(room) };
         let chosen = items.iter().take_while(|index| *index == first || !self.alone.contains(*index) && *index < end);
         Draft { items: chosen.take(size as usize).map(ItemIndex).collect(), retries }
     }
 
-    fn draft_fresh(&self, room: u32) -> ItemSet {
-        let Bounds { size, end } = self.bounds(self.cursor);
+    fn draft_fresh(&self, flights_max: usize, room: u32) -> ItemSet {
+        let Bounds { size, end } = self.bounds(self.cursor, self.fresh_size(flights_max, room));
         ItemSet::run(self.cursor, size.min(room).min(end - self.cursor))
     }
 
-    /// What a range that begins at `index` may hold. It ends with its part of the list at the latest: another part may
+    /// What a range that begins at `index` and should have `size` items may hold. It ends with its part of the list at the latest: another part may
     /// hold far longer items, and a range must fit in a message.
-    fn bounds(&self, index: u32) -> Bounds {
+    fn bounds(&self, index: u32, size: u32) -> Bounds {
         let part = self.ends.partition_point(|end| *end <= index);
         let item_bytes = self.parts[part].item_bytes_max.max(1) as usize;
         let by_bytes = u32::try_from(RANGE_BYTES_MAX / item_bytes).unwrap_or(u32::MAX);
-        Bounds { size: self.pace.size.min(by_bytes).max(1), end: self.ends[part] }
+        Bounds { size: size.min(by_bytes).max(1), end: self.ends[part] }
     }
 
     pub(super) fn send(&mut self, serial: u32, retries: u32, items: &ItemSet) {

@@ -43,6 +43,16 @@ fn each_took(stage: &mut Stage, item_us: u64) -> usize {
     items.len()
 }
 
+/// Every item of each range that is out is done, and each took so long.
+fn all_took(stage: &mut Stage, item_us: u64) {
+    for key in stage.out() {
+        let brief = stage.run.brief(&stage.spec, &key_of(&key)).expect("wanted");
+        let items: Vec<u32> = brief.range.expect("a range").0.iter().map(|item| item.0).collect();
+        let busy_us = item_us * items.len() as u64;
+        stage.report(&key, Report::Items(ItemsReport { busy_us, ..done(&items) }));
+    }
+}
+
 /// Items that are with the broker or on workers.
 fn running(stage: &Stage) -> u32 {
     stage.run.view(&stage.spec).tasks[&"a".parse().expect("valid")].items.expect("items").running
@@ -80,13 +90,47 @@ fn many_ranges_are_out_only_while_they_hold_few_items() {
     let mut stage = Stage::of(ECHO);
     stage.flights_max = 512;
     stage.report("run/a#1/items.1", listed(&[(100_000, 1)]));
-    let first = stage.out();
-    assert_eq!((first.len(), running(&stage)), (512, 512));
-    for (item, key) in (0..).zip(&first) {
-        stage.report(key, Report::Items(ItemsReport { busy_us: 1, ..done(&[item]) }));
-    }
+    all_took(&mut stage, 1_000_000);
+    assert_eq!((stage.out().len(), running(&stage)), (512, 512));
+    all_took(&mut stage, 0);
     assert_eq!(stage.out().len(), 64);
     assert!(running(&stage) > 512, "{} items", running(&stage));
+}
+
+/// Of a list that gives every slot several items, the first ranges have one for each slot between them.
+#[test]
+fn a_long_list_begins_with_few_ranges_and_an_item_for_each_place() {
+    let begun = |flights_max, items, concurrency| {
+        let mut stage = Stage::of(ECHO);
+        stage.flights_max = flights_max;
+        let Report::Listed(list) = listed(&[(items, 1)]) else { unreachable!("a list") };
+        stage.report("run/a#1/items.1", Report::Listed(Listed { concurrency, ..list }));
+        (stage.out().len(), running(&stage))
+    };
+    assert_eq!(begun(512, 100_000, None), (64, 512));
+    assert_eq!(begun(512, 4_096, None), (64, 512));
+    // No place goes empty because others have several.
+    assert_eq!(begun(512, 1_535, None), (256, 512));
+    assert_eq!(begun(512, 1_023, None), (512, 512));
+    assert_eq!(begun(512, 100, None), (100, 100));
+    assert_eq!(begun(64, 100_000, None), (64, 64));
+    assert_eq!(begun(0, 100_000, None), (1, 1));
+    assert_eq!(begun(512, 100_000, Some(130)), (65, 130));
+    assert_eq!(begun(512, 100_000, Some(10)), (10, 10));
+}
+
+/// Where a worker had no slot for them, they are slow: they and those behind them go one by one.
+#[test]
+fn what_the_first_ranges_hand_back_travels_alone() {
+    let mut stage = Stage::of(ECHO);
+    stage.flights_max = 512;
+    stage.report("run/a#1/items.1", listed(&[(100_000, 1)]));
+    let first = stage.out();
+    for (key, from) in first.iter().zip((0..).step_by(8)) {
+        let rest: Vec<u32> = (from + 1..from + 8).collect();
+        stage.report(key, Report::Items(ItemsReport { handed_back: set(&rest), ..ItemsReport::default() }));
+    }
+    assert_eq!((stage.out().len(), running(&stage)), (512, 512));
 }
 
 /// What is known of the pace is of those who told: one that is handed back says nothing.
