@@ -7,6 +7,7 @@ use proto::{
     items::ItemSet,
     json::Json,
     limits::CHILDREN_SHOWN_MAX,
+    outcome::ItemsPart,
     time::Timestamp,
     value::ValueRef,
     work::{RunInfo, RunStatus, Status},
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     context::{Context, Outcome},
-    spec::{DurationField, OnItemError, TaskIndex, Workflow},
+    spec::{Call, DurationField, OnItemError, OnLost, Task, TaskIndex, Workflow},
 };
 
 impl Run {
@@ -174,8 +175,8 @@ impl Run {
                 self.show_items(instance);
             }
             What::Listed { parts, concurrency, tolerate, .. } => {
-                let on_error = spec.task(self.live[&instance].task).items.as_ref().map(|items| items.on_error);
-                let fan = FanOut::new(parts.clone(), *concurrency, *tolerate, on_error == Some(OnItemError::Stop));
+                let task = spec.task(self.live[&instance].task);
+                let fan = fan_of(task, parts, *concurrency, *tolerate);
                 let live = self.live_mut(instance);
                 live.attempt = 1;
                 live.at = At::Items(Box::new(fan));
@@ -537,4 +538,14 @@ impl Run {
 /// Text or a number of ours as JSON.
 pub(super) fn json_of<T: serde::Serialize + ?Sized>(value: &T) -> Json {
     Json::of(value).expect("texts and numbers of ours are JSON")
+}
+
+fn fan_of(task: &Task, parts: &[ItemsPart], concurrency: Option<u32>, tolerate: u32) -> FanOut {
+    let on_error = task.items.as_ref().map(|items| items.on_error);
+    let fan = FanOut::new(parts.to_vec(), concurrency, tolerate, on_error == Some(OnItemError::Stop));
+    match (task.on_lost, &task.call) {
+        (OnLost::Retry, Call::Action(_)) => fan,
+        // A lost range fails whatever it holds, and all that a range holds may become runs.
+        (OnLost::Fail, _) | (_, Call::Workflow(_)) => fan.paced(),
+    }
 }

@@ -53,6 +53,8 @@ pub struct FanOut {
     errors: Vec<Part>,
     first_failure: Option<Failure>,
     pace: Pace,
+    /// Ranges are as large as the pace says: once one has come back, and always where items had better begin one by one.
+    is_paced: bool,
     /// Nothing more is sent once too many items have failed.
     stops: bool,
     /// Nothing more is sent: the run fails or is cancelled, or too many items have failed.
@@ -130,9 +132,15 @@ impl FanOut {
             errors: Vec::new(),
             first_failure: None,
             pace: Pace { size: 1, item_us: None },
+            is_paced: false,
             stops,
             closed: false,
         }
+    }
+
+    /// The same, with ranges that begin at one item whatever there is room for.
+    pub(super) fn paced(self) -> Self {
+        Self { is_paced: true, ..self }
     }
 
     /// The item list.
@@ -237,11 +245,11 @@ impl FanOut {
 
     /// How many items a fresh range should have.
     ///
-    /// Until the first comes back it has one; or, where each place in `flights_max` could have several, so many that
-    /// [`FLIGHTS_FREE`] ranges have one for each. Slow items then wait a second at the most, until those that found no
-    /// idle slot are handed back, and quick ones are not told of one by one.
+    /// Once a range has come back, what the pace says. Until then one; or, where each place in `flights_max` could have
+    /// several, so many that [`FLIGHTS_FREE`] ranges have one for each, so that quick items are not told of one by one. Slow
+    /// ones that find no idle slot are handed back a second after their range began.
     fn fresh_size(&self, flights_max: usize, room: u32) -> u32 {
-        if self.in_flight < self.cursor || !self.children.is_empty() {
+        if self.is_paced {
             return self.pace.size;
         }
         let places = flights_max.min(self.in_flight.saturating_add(room) as usize).max(1);
@@ -262,8 +270,8 @@ impl FanOut {
         ItemSet::run(self.cursor, size.min(room).min(end - self.cursor))
     }
 
-    /// What a range that begins at `index` and should have `size` items may hold. It ends with its part of the list at the latest: another part may
-    /// hold far longer items, and a range must fit in a message.
+    /// What a range that begins at `index` and should have `size` items may hold. It ends with its part of the list at the
+    /// latest: another part may hold far longer items, and a range must fit in a message.
     fn bounds(&self, index: u32, size: u32) -> Bounds {
         let part = self.ends.partition_point(|end| *end <= index);
         let item_bytes = self.parts[part].item_bytes_max.max(1) as usize;
@@ -310,6 +318,7 @@ impl FanOut {
 
     pub(super) fn report(&mut self, serial: u32, report: &ItemsReport, ignored: &ItemSet, at: Timestamp) {
         let flight = self.flying.get_mut(&serial).expect("a report was admitted for a range in flight");
+        self.is_paced = true;
         let is_all = report.succeeded == flight.items && ignored.is_empty();
         if is_all && report.failed.is_empty() && report.retry.is_empty() && report.handed_back.is_empty() {
             return self.all_succeeded(serial, report);
@@ -437,6 +446,7 @@ impl FanOut {
         let Some(flight) = self.flying.remove(&serial) else {
             return;
         };
+        self.is_paced = true;
         self.in_flight -= flight.items.len();
         let items = to_bitmap(&flight.items);
         if alone {

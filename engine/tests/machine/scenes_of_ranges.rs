@@ -119,17 +119,27 @@ fn a_long_list_begins_with_few_ranges_and_an_item_for_each_place() {
     assert_eq!(begun(512, 100_000, Some(10)), (10, 10));
 }
 
-/// Where a worker had no slot for them, they are slow: they and those behind them go one by one.
+/// Where a worker had no slot for them, they are slow: they go one by one.
 #[test]
-fn what_the_first_ranges_hand_back_travels_alone() {
+fn after_what_the_first_ranges_hand_back_items_go_one_by_one() {
     let mut stage = Stage::of(ECHO);
     stage.flights_max = 512;
     stage.report("run/a#1/items.1", listed(&[(100_000, 1)]));
     let first = stage.out();
+    assert_eq!((first.len(), running(&stage)), (64, 512));
     for (key, from) in first.iter().zip((0..).step_by(8)) {
         let rest: Vec<u32> = (from + 1..from + 8).collect();
         stage.report(key, Report::Items(ItemsReport { handed_back: set(&rest), ..ItemsReport::default() }));
     }
+    assert_eq!((stage.out().len(), running(&stage)), (512, 512));
+}
+
+/// What a lost range holds has failed: no item is in one that has not begun.
+#[test]
+fn what_may_begin_once_only_goes_one_by_one() {
+    let mut stage = Stage::of(&ECHO.replace("retry: { count: 3 }", "on_lost: fail"));
+    stage.flights_max = 512;
+    stage.report("run/a#1/items.1", listed(&[(100_000, 1)]));
     assert_eq!((stage.out().len(), running(&stage)), (512, 512));
 }
 
