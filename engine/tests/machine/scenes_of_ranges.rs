@@ -97,7 +97,7 @@ fn many_ranges_are_out_only_while_they_hold_few_items() {
     assert!(running(&stage) > 512, "{} items", running(&stage));
 }
 
-/// Of a list that gives every slot several items, the first ranges have one for each slot between them.
+/// Of a list that gives every place several items, the first ranges have one for each place between them.
 #[test]
 fn a_long_list_begins_with_few_ranges_and_an_item_for_each_place() {
     let begun = |flights_max, items, concurrency| {
